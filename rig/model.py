@@ -1,0 +1,250 @@
+"""The nouns.  Frozen records without I/O, clock, randomness or vendor; every other module speaks in these words.
+
+Times are seconds (suffix ``_s``) or, in events, integer nanoseconds since the start of the trial (``t_ns``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Json = Any  # what json.dumps accepts
+
+
+class Protocol(StrEnum):
+    """How an image travels to the device."""
+
+    SMP = "smp"
+    SECURE_DFU = "secure_dfu"
+
+
+class Phase(StrEnum):
+    """What the update is doing, in order.  The words are the same for both protocols.
+
+    `mark` is the request to install (SMP image test or confirm; Secure DFU final execute), `install` is the bootloader's swap
+    or copy, `settle` is the time after everything in which the device must simply keep running.
+    """
+
+    FLASH = "flash"
+    BOOT = "boot"
+    DISCOVER = "discover"
+    CONNECT = "connect"
+    UPLOAD = "upload"
+    MARK = "mark"
+    RESET = "reset"
+    INSTALL = "install"
+    BOOT_NEW = "boot_new"
+    CONFIRM = "confirm"
+    SETTLE = "settle"
+
+
+class Request(StrEnum):
+    """What the host asks the bootloader for.  TEST is reverted at the next boot unless confirmed."""
+
+    TEST = "test"
+    PERMANENT = "permanent"
+
+
+class Outcome(StrEnum):
+    """What the device did."""
+
+    UPDATED = "UPDATED"
+    RESUMED = "RESUMED"
+    RECOVERED_ON_RETRY = "RECOVERED_ON_RETRY"
+    KEPT_OLD = "KEPT_OLD"
+    ROLLED_BACK = "ROLLED_BACK"
+    REFUSED = "REFUSED"
+    STUCK_IN_DFU = "STUCK_IN_DFU"
+    STUCK_ON_OLD = "STUCK_ON_OLD"
+    NOT_REVERTED = "NOT_REVERTED"
+    WRONG_IMAGE = "WRONG_IMAGE"
+    BRICKED = "BRICKED"
+    UNKNOWN = "UNKNOWN"
+
+
+class Verdict(StrEnum):
+    """PASS and FAIL are about the device; INCONCLUSIVE lacks proof or evidence; ERROR is the rig's own fault."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+
+
+class TriggerKind(StrEnum):
+    """What a fault waits for.  Counts start at 1; the offset comes after the event."""
+
+    TIME = "time"
+    PHASE = "phase"
+    CHUNK = "chunk"
+    BYTE = "byte"
+    CONSOLE = "console"
+    FLASH_OPERATION = "flash_operation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """When a fault is delivered: an event, how many times it must occur, then an offset.
+
+    `phase` limits counting to that phase (None: from the start of the update); `count` is the N of "the Nth chunk, byte, console
+    match or flash operation"; `pattern` is a regular expression for CONSOLE.
+    """
+
+    kind: TriggerKind
+    phase: Phase | None = None
+    count: int = 1
+    pattern: str = ""
+    offset_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerCut:
+    """Supply off for `off_s` when the trigger fires, `repeat` times; between repeats the supply is on for `on_s`."""
+
+    trigger: Trigger
+    off_s: float
+    repeat: int = 1
+    on_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFile:
+    """An update package on disk, as the plan pins it.  `image_hash` is what the device reports (MCUboot: the SHA-256 TLV)."""
+
+    path: str
+    sha256: str
+    size: int
+    version: str
+    image_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A half-open range of flash, [start, start + size)."""
+
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryMap:
+    """Where things lie in the SoC's flash.  `upload_offset` is one page where the bootloader swaps by offset, else 0."""
+
+    primary: Region
+    secondary: Region
+    user_data: Region
+    scratch: Region | None = None
+    upload_offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstrumentSpec:
+    """A driver's registry name and its options, as the boards file gives them."""
+
+    driver: str
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One entry of boards.yaml: a physical or virtual unit and its wiring.
+
+    `model` holds the options of the virtual board (bootloader, application, supply …); it is empty for hardware and nobody but
+    the bench's own driver reads it.
+    """
+
+    name: str
+    soc: str
+    protocol: Protocol
+    ble_name: str
+    memory: MemoryMap
+    probe: InstrumentSpec
+    supply: InstrumentSpec
+    console: InstrumentSpec
+    radio: InstrumentSpec
+    counter: InstrumentSpec | None = None
+    ble_address: str | None = None
+    sacrificial: bool = False
+    model: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long the rig waits, in seconds, before a silence becomes evidence.  Each wait has a name and a limit."""
+
+    boot_s: float = 20.0
+    discover_s: float = 15.0
+    connect_s: float = 15.0
+    request_s: float = 10.0
+    first_chunk_s: float = 40.0
+    upload_s: float = 600.0
+    install_s: float = 120.0
+    confirm_s: float = 10.0
+    settle_s: float = 2.0
+    trial_s: float = 1800.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One planned attempt; all randomness is already drawn.
+
+    `staged`: the new image is placed in the secondary slot by the probe instead of a BLE upload (the record says so).
+    `confirm`: the host confirms the new image after it has booted; when false a TEST request must be rolled back.
+    `again`: after everything else the device is updated once more, with this image, to prove that it still can be.
+    `fault` None is the control group.
+    """
+
+    id: str
+    scenario: str
+    board: str
+    protocol: Protocol
+    seed: int
+    old: ImageFile
+    new: ImageFile
+    again: ImageFile | None
+    request: Request
+    confirm: bool
+    staged: bool
+    fault: PowerCut | None
+    limits: Limits
+    stratum: str
+    """What the trial is counted under: the phase or event that the fault aims at, or ``control``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of a journal: what happened, when, and who saw it.  Immutable evidence."""
+
+    seq: int
+    t_ns: int
+    source: str
+    kind: str
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Verdict, outcome, the reason in one sentence, and the sequence numbers of the events that prove it."""
+
+    trial: str
+    verdict: Verdict
+    outcome: Outcome
+    reason: str
+    because: tuple[int, ...] = ()
+    checks: Mapping[str, bool | None] = field(default_factory=dict)
+    """alive, exact_image, user_data, no_probe, updatable; None where the trial did not ask."""
+    downtime_s: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Seconds spent in each phase, first attempt."""
+    fault_requested: bool = False
+    fault_delivered: bool = False
+    fault_proved: bool = False
+    fault_phase: str | None = None
+    """The phase in which the fault really fell."""
+    attempts: int = 1

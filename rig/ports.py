@@ -1,0 +1,210 @@
+"""What an instrument must do.  Protocols only: no code, and no knowledge that a virtual bench exists.
+
+Every instrument is an async context manager: entering it opens the hardware, leaving it closes it in any weather.
+Every method may raise `InstrumentError`; radio methods may raise `DutError` as said.  All times are seconds of the running
+event loop's clock (`loop.time()`), so that one code path serves the wall clock and the virtual clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Instrument(Protocol):
+    """Anything on the bench that must be opened and closed."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ByteStream(Protocol):
+    """A duplex stream of bytes: a serial port, a pty, or the virtual wire that stands for one.
+
+    `listen` registers the one receiver; it is called with (time of reception in s, bytes) on the event loop.
+    `write` hands bytes over without waiting; `drain` waits until they have left the host.
+    """
+
+    def listen(self, receiver: Callable[[float, bytes], None]) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------------------------- probe
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """What FICR says about the SoC (nRF52 Product Specification, FICR).  `part` is 0x52832, 0x52833 or 0x52840."""
+
+    part: int
+    flash_size: int
+    ram_size: int
+    device_id: int
+    ble_address: str
+
+
+class Probe(Instrument, Protocol):
+    """A debug probe.  It is attached only between trials' live parts: `detach` before every timed cut.
+
+    The first memory access attaches it again.
+    """
+
+    async def info(self) -> DeviceInfo: ...
+
+    async def read(self, address: int, length: int) -> bytes: ...
+
+    async def program(self, address: int, data: bytes) -> None:
+        """Erase the pages touched, write `data`, and verify by reading back.  The rest of a touched page becomes 0xFF."""
+        ...
+
+    async def erase(self, address: int, length: int) -> None:
+        """Erase whole pages; `address` and `length` are multiples of the page size."""
+        ...
+
+    async def reset(self) -> None:
+        """Pin reset; RESETREAS shows it."""
+        ...
+
+    async def detach(self) -> None: ...
+
+
+# --------------------------------------------------------------------------------------------------------------- supply
+@dataclass(frozen=True, kw_only=True)
+class SupplyTrace:
+    """A stretch of supply samples: `start_s` on the loop's clock, `step_s` apart, current in µA, logic inputs as a bit mask.
+
+    Logic input 0 is wired to the SoC's VDD (through the instrument's logic port), so bit 0 tells whether VDD is high.
+    """
+
+    start_s: float
+    step_s: float
+    current_ua: Sequence[float]
+    logic: bytes
+
+
+class SupplyCapability(StrEnum):
+    """What a supply can do beyond on and off."""
+
+    MEASURE_CURRENT = "measure_current"
+    SENSE_VDD = "sense_vdd"
+    SET_VOLTAGE = "set_voltage"
+    AIMED_CUT = "aimed_cut"
+
+
+class PowerSupply(Instrument, Protocol):
+    """What feeds the SoC, and only the SoC.  `on` and `off` return the loop time at which the command left the host."""
+
+    capabilities: frozenset[SupplyCapability]
+
+    async def set_voltage(self, millivolts: int) -> None: ...
+
+    async def on(self) -> float: ...
+
+    async def off(self) -> float: ...
+
+    async def record(self) -> None:
+        """Start recording samples (no effect when it already records)."""
+        ...
+
+    async def stop_recording(self) -> SupplyTrace:
+        """Stop and return what was recorded; empty when the supply cannot measure."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------------------------- console
+class Console(Instrument, Protocol):
+    """The device's UART or RTT output.  Every byte reaches every listener with its time of reception; none is lost."""
+
+    def attach(self, listener: Callable[[float, bytes], None]) -> Callable[[], None]:
+        """Add a listener; returns the function that removes it."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------------------- radio
+@dataclass(frozen=True, kw_only=True)
+class Advertisement:
+    """One advertising device as the scanner saw it.  `token` is the driver's own handle for `connect`."""
+
+    address: str
+    name: str
+    service_uuids: tuple[str, ...]
+    rssi_dbm: int
+    seen_s: float
+    token: object = None
+
+
+class GattLink(Protocol):
+    """One BLE connection.  It is used up when the link drops; ask the radio for another.
+
+    Every method raises `LinkLost` when the link has ended, and `Refused` (group = -1, code = ATT error) on an ATT error.
+    """
+
+    max_write: int
+    """Largest write without response, bytes (ATT_MTU - 3, at most 512)."""
+
+    lost_reason: int | None
+    """HCI reason once the link has ended, where known."""
+
+    @property
+    def is_up(self) -> bool: ...
+
+    async def read(self, characteristic: str) -> bytes: ...
+
+    async def write(self, characteristic: str, data: bytes, *, response: bool) -> None:
+        """Write; without response it waits only for room in the controller's queue (back-pressure)."""
+        ...
+
+    async def subscribe(self, characteristic: str, receiver: Callable[[bytes], None]) -> None: ...
+
+    async def wait_lost(self) -> int | None:
+        """Return the HCI reason (None where unknown) when the link has ended."""
+        ...
+
+    async def disconnect(self) -> None: ...
+
+
+class Radio(Instrument, Protocol):
+    """The rig's BLE central."""
+
+    async def find(self, accept: Callable[[Advertisement], bool], *, timeout_s: float) -> Advertisement:
+        """Scan until an acceptable advertisement is seen.  Raises `NotFound` after `timeout_s`."""
+        ...
+
+    async def connect(self, target: Advertisement, *, services: Collection[str], timeout_s: float) -> GattLink:
+        """Connect and discover `services`.  Raises `LinkLost` or `NoReply` when that fails."""
+        ...
+
+    def capture(self, sink: Callable[[bytes], None]) -> None:
+        """Send the HCI traffic to `sink` in btsnoop format (RFC 1761 derived, datalink 1002), header first."""
+        ...
+
+
+class Interferer(Instrument, Protocol):
+    """A second radio that disturbs the first.  Only in a shielded enclosure."""
+
+    async def start(self, *, channels: Sequence[int], power_dbm: int, duty: float) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------------------------- flash operation count
+class OperationCounter(Instrument, Protocol):
+    """Counts the flash operations (page erases and word writes) of the SoC.  Only benches that can see them have one."""
+
+    def count(self) -> int: ...
+
+    def call_at(self, count: int, action: Callable[[], None]) -> Callable[[], None]:
+        """Call `action` on the loop when operation number `count` (0-based, since power-up of the bench) begins.
+
+        Returns the function that cancels it.
+        """
+        ...
