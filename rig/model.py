@@ -47,6 +47,14 @@ class Request(StrEnum):
     PERMANENT = "permanent"
 
 
+class Expectation(StrEnum):
+    """What a good device does when no fault disturbs the update."""
+
+    UPDATED = "updated"
+    ROLLED_BACK = "rolled_back"
+    REFUSED = "refused"
+
+
 class Outcome(StrEnum):
     """What the device did."""
 
@@ -58,6 +66,7 @@ class Outcome(StrEnum):
     REFUSED = "REFUSED"
     STUCK_IN_DFU = "STUCK_IN_DFU"
     STUCK_ON_OLD = "STUCK_ON_OLD"
+    NEEDS_POWER_CYCLE = "NEEDS_POWER_CYCLE"
     NOT_REVERTED = "NOT_REVERTED"
     WRONG_IMAGE = "WRONG_IMAGE"
     BRICKED = "BRICKED"
@@ -144,6 +153,18 @@ class MemoryMap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConsoleSignals:
+    """Lines of the product's console that the rig understands, as regular expressions searched in each line.
+
+    `reset_reason` has one group, the RESETREAS register in hexadecimal, printed by the application at start-up; after a real power
+    cut it is zero.  `ready` says that the application serves again.
+    """
+
+    reset_reason: str = r"reset reason: 0x([0-9a-fA-F]+)"
+    ready: str = r"^advertising$"
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstrumentSpec:
     """A driver's registry name and its options, as the boards file gives them."""
 
@@ -170,6 +191,7 @@ class Board:
     radio: InstrumentSpec
     counter: InstrumentSpec | None = None
     ble_address: str | None = None
+    signals: ConsoleSignals = field(default_factory=ConsoleSignals)
     sacrificial: bool = False
     model: Mapping[str, Json] = field(default_factory=dict)
 
@@ -215,6 +237,7 @@ class Trial:
     limits: Limits
     stratum: str
     """What the trial is counted under: the phase or event that the fault aims at, or ``control``."""
+    expect: Expectation = Expectation.UPDATED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from rig.model import MemoryMap
 from rig.virtual.parts import Part
+
+if TYPE_CHECKING:
+    from rig.virtual.ble_peripheral import BlePeripheral
 
 
 class ResetReason(IntFlag):
@@ -31,6 +35,17 @@ class Entry:
     vector_table: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoardFacts:
+    """What a board's maker would have compiled into its firmware.  Passed to every bootloader and application class."""
+
+    name: str
+    part: Part
+    memory: MemoryMap
+    ble_name: str
+    ble_address: str
+
+
 class Cpu(Protocol):
     """The processor as firmware sees it.  Addresses and lengths in bytes, times in seconds."""
 
@@ -44,6 +59,11 @@ class Cpu(Protocol):
 
     noinit: dict[str, Any]
     """RAM that start-up code leaves alone: kept over resets, and over a power cut too short to lose RAM."""
+
+    @property
+    def radio(self) -> BlePeripheral:
+        """The BLE stack of this life, not yet started."""
+        ...
 
     def read(self, address: int, length: int) -> bytes:
         """Read memory-mapped flash, UICR or FICR."""

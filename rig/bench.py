@@ -1,0 +1,48 @@
+"""Opens the instruments that a board names, lends the board to one trial, and closes everything in any weather."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from rig import drivers
+from rig.model import Board, InstrumentSpec
+from rig.ports import Console, OperationCounter, PowerSupply, Probe, Radio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dut:
+    """A board on loan to one trial, its instruments open."""
+
+    board: Board
+    probe: Probe
+    supply: PowerSupply
+    console: Console
+    radio: Radio
+    counter: OperationCounter | None
+
+
+@asynccontextmanager
+async def lend(board: Board, bench: InstrumentSpec, *, seed: int) -> AsyncIterator[Dut]:
+    """Open the bench and the board's instruments for one trial.
+
+    `bench` is the boards file's ``bench:`` entry; `seed` is the trial's, for whatever on the bench is random by nature.
+
+    Raises:
+        InstrumentError: an instrument cannot be opened or closed; those already open are closed first.
+    """
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(drivers.load("bench", bench, boards=[board], seed=seed))
+
+        async def open_(port: str, spec: InstrumentSpec):  # type: ignore[no-untyped-def]  # noqa: ANN202 - each port has its own type
+            return await stack.enter_async_context(drivers.load(port, spec, owner=board.name))
+
+        yield Dut(
+            board=board,
+            supply=await open_("supply", board.supply),
+            console=await open_("console", board.console),
+            probe=await open_("probe", board.probe),
+            radio=await open_("radio", board.radio),
+            counter=await open_("counter", board.counter) if board.counter else None,
+        )

@@ -1,0 +1,204 @@
+"""Schema of the boards file.  Every key carries its meaning, unit, range and default; `docs/configuration.md` repeats them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from rig.config.schema_parts import Name, PageMultiple, Pattern, Seed, Strict
+from rig.model import ConsoleSignals, Protocol
+
+Soc = Literal["nrf52832", "nrf52833", "nrf52840"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- bench
+class VirtualBench(Strict):
+    """A bench made of bytes, on a clock that jumps."""
+
+    driver: Literal["virtual"]
+    """Builds the boards of this file in memory; their `model:` says how."""
+    seed: Seed = 1
+    """Seed of the bench where no trial gives one, 0 to 2^63 - 1."""
+
+
+class LabBench(Strict):
+    """Real boards: there is nothing to build around them."""
+
+    driver: Literal["lab"]
+    """The instruments below are all there is."""
+
+
+Bench = Annotated[VirtualBench | LabBench, Field(discriminator="driver")]
+
+
+# ---------------------------------------------------------------------------------------------------------- instruments
+class VirtualProbe(Strict):
+    """The probe of a virtual board."""
+
+    driver: Literal["virtual"]
+    """Only `virtual` is built in."""
+
+
+class Ppk2Supply(Strict):
+    """Nordic Power Profiler Kit II as source meter."""
+
+    driver: Literal["ppk2"]
+    """Only `ppk2` is built in."""
+    port: Annotated[str, Field(min_length=1)]
+    """Serial port of the instrument; `virtual:NAME/ppk2` on a virtual bench."""
+    voltage_mv: Annotated[int, Field(ge=800, le=5000)] = 3000
+    """Supply voltage in millivolts, 800 to 5000, and within what the SoC stands (nRF52832: 1700 to 3600)."""
+
+
+class UartConsole(Strict):
+    """The board's log on a serial port."""
+
+    driver: Literal["uart"]
+    """Only `uart` is built in."""
+    port: Annotated[str, Field(min_length=1)]
+    """Serial port, best a path under /dev/serial/by-id; `virtual:NAME/console` on a virtual bench."""
+    baudrate: Annotated[int, Field(ge=1200, le=1_000_000)] = 115200
+    """Bits per second, 1200 to 1000000."""
+
+
+class BleakRadio(Strict):
+    """BLE central through the bleak library."""
+
+    driver: Literal["bleak"]
+    """Only `bleak` is built in."""
+    adapter: Annotated[str, Field(min_length=1)] | None = None
+    """Bluetooth adapter, for instance `hci0`; `virtual` on a virtual bench; the system's default when left out."""
+
+
+class VirtualCounter(Strict):
+    """Counts the flash operations of a virtual board."""
+
+    driver: Literal["virtual"]
+    """Only `virtual` is built in."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- board
+_ADDRESS = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
+_MAX_BLE_NAME = 29
+
+
+def _ble_name(value: str) -> str:
+    if len(value.encode()) > _MAX_BLE_NAME:
+        raise PydanticCustomError("ble_name", "longer than 29 bytes; an advertisement has no room for more")
+    return value
+
+
+def _address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value):
+        raise PydanticCustomError("address", 'not a Bluetooth address; write six bytes such as "C0:00:00:00:00:01"')
+    return value.upper()
+
+
+class Ble(Strict):
+    """How the board is recognised on the air."""
+
+    name: Annotated[str, Field(min_length=1), AfterValidator(_ble_name)]
+    """Name that the application advertises, 1 to 29 bytes."""
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    """Bluetooth address; without it any device with this name is taken for the board."""
+
+
+class Region(Strict):
+    """A range of flash."""
+
+    start: PageMultiple
+    """First address, a multiple of 4096."""
+    size: Annotated[PageMultiple, Field(gt=0)]
+    """Length in bytes, a multiple of 4096."""
+
+
+class PresetMemory(Strict):
+    """The memory map that Zephyr's board files give the SoC."""
+
+    preset: Literal["swap-offset", "swap-move", "swap-scratch", "overwrite"]
+    """How MCUboot was built: swap-offset, swap-move, swap-scratch or overwrite."""
+
+
+class ExplicitMemory(Strict):
+    """A memory map written out."""
+
+    primary: Region
+    """Slot that the application runs from."""
+    secondary: Region
+    """Slot that updates are uploaded to."""
+    user_data: Region
+    """Flash that no update may change, for instance the storage partition."""
+    scratch: Region | None = None
+    """Scratch area, for a bootloader that swaps through one."""
+    upload_offset: Literal[0, 4096] = 0
+    """Bytes between the start of the secondary slot and the image: 4096 for swap-offset, else 0."""
+
+
+def _memory_form(value: Any) -> str:
+    return "preset" if not isinstance(value, dict) or "preset" in value or not value.keys() & _REGION_KEYS else "regions"
+
+
+_REGION_KEYS = ExplicitMemory.model_fields.keys()
+Memory = Annotated[
+    Annotated[PresetMemory, Tag("preset")] | Annotated[ExplicitMemory, Tag("regions")], Discriminator(_memory_form)
+]
+
+
+def _one_group(value: str) -> str:
+    if re.compile(value).groups != 1:
+        raise PydanticCustomError("pattern", "needs exactly one group (...), around the hexadecimal number")
+    return value
+
+
+class Signals(Strict):
+    """Console lines that the rig understands."""
+
+    reset_reason: Annotated[Pattern, AfterValidator(_one_group)] = ConsoleSignals.reset_reason
+    """Regular expression with one group: RESETREAS in hexadecimal, printed at start-up."""
+    ready: Pattern = ConsoleSignals.ready
+    """Regular expression: the application serves again."""
+
+
+class BoardEntry(Strict):
+    """One board and its wiring."""
+
+    name: Name
+    """Name of the board in commands and reports: letters, digits, _ and -, at most 32; unique."""
+    soc: Soc
+    """SoC on the board: nrf52832, nrf52833 or nrf52840."""
+    protocol: Protocol
+    """How it takes updates: smp (MCUmgr with MCUboot) or secure_dfu (nRF5 SDK)."""
+    ble: Ble
+    """How the board is recognised on the air."""
+    memory: Memory
+    """Where things lie in flash: a preset, or regions written out."""
+    probe: VirtualProbe
+    """Debug probe."""
+    supply: Ppk2Supply
+    """What feeds the SoC, and only the SoC."""
+    console: UartConsole
+    """Log output of the board."""
+    radio: BleakRadio
+    """The rig's Bluetooth central for this board."""
+    counter: VirtualCounter | None = None
+    """Counts flash operations; leave it out where nothing can."""
+    signals: Signals = Signals()
+    """Console lines that the rig understands."""
+    sacrificial: bool = False
+    """Whether the board may be destroyed; false when left out."""
+    model: dict[str, Any] = {}
+    """Virtual boards only: bootloader, application and parts, as the virtual bench documents them."""
+
+
+class BoardsDocument(Strict):
+    """A boards file: the bench and what stands on it."""
+
+    bench: Bench
+    """What kind of bench this is."""
+    defaults: dict[str, Any] = {}
+    """Keys that every board gets unless it has its own; mappings are merged key by key."""
+    boards: Annotated[list[Any], Field(min_length=1)]
+    """The boards, at least one."""

@@ -1,0 +1,43 @@
+"""Drivers, one file per instrument.  This registry is the only way to them: a name in a boards file stands for a string here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from rig.errors import ConfigError
+from rig.model import InstrumentSpec
+
+DRIVERS: dict[str, dict[str, str]] = {
+    "bench": {"virtual": "rig.virtual.world:VirtualBench"},
+    "probe": {"virtual": "rig.virtual.probe:VirtualProbe"},
+    "supply": {"ppk2": "rig.drivers.supply_ppk2:Ppk2Supply"},
+    "console": {"uart": "rig.drivers.console_uart:UartConsole"},
+    "radio": {"bleak": "rig.drivers.radio_bleak:BleakRadio"},
+    "counter": {"virtual": "rig.virtual.counter:VirtualOperationCounter"},
+}
+"""Port → driver name → ``module:class``.  A bench driver `lab` has no entry: real instruments need no bench built around them."""
+
+MODEL_CHECKS: dict[str, str] = {"virtual": "rig.virtual.world:check_model"}
+"""Bench driver → function that checks the `model:` section of a board, which only that bench understands."""
+
+
+def load(port: str, spec: InstrumentSpec, **context: object) -> Any:
+    """Build the driver that `spec` names for `port`; its options and `context` become keyword arguments.
+
+    Nothing is opened: that happens when the instrument is entered.  Raises `ConfigError` for an unknown name and for a driver whose
+    library is not installed.
+    """
+    known = DRIVERS.get(port, {})
+    if spec.driver not in known:
+        raise ConfigError(f"no {port} driver {spec.driver!r}; known: {', '.join(sorted(known)) or 'none'}")
+    return resolve(known[spec.driver])(**{**spec.options, **context})
+
+
+def resolve(target: str) -> Any:
+    """The object that ``module:name`` stands for.  Raises `ConfigError` when its module needs a library that is not installed."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{target} cannot be loaded: {error.name} is not installed") from error

@@ -1,0 +1,258 @@
+"""(trial, events) → judgement.  Pure: the same journal always gives the same verdict, this year and next.
+
+The judge sees what came over BLE, the console, the probe and the supply, and nothing else.  It asks only what happened *after* the
+last fault when it asks whether the device lives.  FAIL needs positive evidence against the device; what cannot be decided is
+INCONCLUSIVE, and what the rig broke is ERROR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from rig.model import Event, Expectation, Judgement, Outcome, Phase, Trial, Verdict
+
+
+def judge(trial: Trial, events: Sequence[Event]) -> Judgement:
+    """Give verdict, outcome, reason and the events that prove it."""
+    seen = _Seen.of(events)
+    judgement = _undecidable(trial, seen) or _decide(trial, seen)
+    return replace(
+        judgement,
+        checks=seen.checks(trial),
+        downtime_s=_downtime_s(events),
+        phases=_phase_durations(events),
+        fault_requested=bool(seen.requested),
+        fault_delivered=bool(seen.delivered),
+        fault_proved=seen.is_proved(trial),
+        fault_phase=str(seen.delivered[-1].data["at_phase"]) if seen.delivered else None,
+        attempts=max((int(event.data["attempt"]) for event in events if event.kind == "phase.start"), default=1),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """The events that matter, sorted by what they answer."""
+
+    requested: list[Event]
+    delivered: list[Event]
+    proved: list[Event]
+    unproved: list[Event]
+    states_before: list[Event]
+    states_after: list[Event]
+    """Image states reported before and after the last fault, not counting the extra update at the end."""
+    uploads_after: list[Event]
+    marks_after: list[Event]
+    power_cycles: list[Event]
+    rig_errors: list[Event]
+    ends: list[Event]
+    timeouts: list[Event]
+    silent: list[Event]
+    observed: list[Event]
+    again: list[Event]
+    user_data: list[Event]
+    errors: list[Event]
+    before_update: int
+    """Sequence number at which the update begins, after preparation."""
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> _Seen:
+        def kind(*kinds: str) -> list[Event]:
+            return [event for event in events if event.kind in kinds]
+
+        delivered = kind("fault.delivered")
+        since = delivered[-1].seq if delivered else -1
+        until = next((event.seq for event in events if event.kind == "again.start"), len(events))
+        begin = next((e.seq for e in events if e.kind == "phase.end" and e.data["phase"] == Phase.BOOT), 0)
+        states = [event for event in kind("dut.state") if begin < event.seq < until]
+        phases = [event for event in kind("phase.start") if since < event.seq < until]
+        return cls(
+            requested=kind("fault.requested"),
+            delivered=delivered,
+            proved=kind("fault.proved"),
+            unproved=kind("fault.unproved"),
+            states_before=[event for event in states if event.seq <= since],
+            states_after=[event for event in states if event.seq > since],
+            uploads_after=[event for event in phases if event.data["phase"] == Phase.UPLOAD],
+            marks_after=[event for event in phases if event.data["phase"] == Phase.MARK],
+            power_cycles=kind("rig.power_cycle"),
+            rig_errors=kind("rig.error"),
+            ends=kind("trial.end"),
+            timeouts=kind("trial.timeout"),
+            silent=kind("dut.silent"),
+            observed=kind("observe.start"),
+            again=kind("again.end"),
+            user_data=[event for event in kind("probe.read") if event.data["what"] == "user_data"],
+            errors=kind("dut.error"),
+            before_update=begin,
+        )
+
+    def is_proved(self, trial: Trial) -> bool:
+        """Whether every cut that the trial planned is proved."""
+        return trial.fault is not None and len(self.proved) == trial.fault.repeat and not self.unproved
+
+    def checks(self, trial: Trial) -> dict[str, bool | None]:
+        """The judge's questions, each yes, no, or not asked."""
+        running = str(self.states_after[-1].data["running_hash"]) if self.states_after else None
+        return {
+            "alive": bool(self.states_after) if self.observed else None,
+            "exact_image": running in (trial.old.image_hash, trial.new.image_hash) if running else None,
+            "user_data": bool(self.user_data[-1].data["matches"]) if self.user_data else None,
+            "no_probe": not self.silent if self.observed else None,
+            "no_power_cycle": not self.power_cycles if self.observed else None,
+            "updatable": bool(self.again[-1].data["reached"]) if self.again else None,
+        }
+
+
+def _judgement(trial: Trial, verdict: Verdict, outcome: Outcome, reason: str, because: Iterable[Event]) -> Judgement:
+    return Judgement(
+        trial=trial.id, verdict=verdict, outcome=outcome, reason=reason, because=tuple(sorted({event.seq for event in because}))
+    )
+
+
+def _undecidable(trial: Trial, seen: _Seen) -> Judgement | None:
+    """ERROR and INCONCLUSIVE come before any word about the device."""
+    if seen.rig_errors:
+        first = seen.rig_errors[0]
+        reason = f"{first.data['instrument']}: {first.data['reason']}"
+        return _judgement(trial, Verdict.ERROR, Outcome.UNKNOWN, reason, [first])
+    if seen.timeouts:
+        reason = f"the trial exceeded its limit of {trial.limits.trial_s:g} s"
+        return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.timeouts)
+    if not seen.ends or not seen.observed:
+        return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, "the trial was interrupted; the journal has no end", [])
+    if trial.fault is None:
+        return None
+    if not seen.requested:
+        return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, "the trigger never fired, so no fault was delivered", seen.ends)
+    if not seen.is_proved(trial):
+        witness = [name for event in seen.unproved for name, value in event.data["evidence"].items() if value is False]
+        reason = f"the power cut is not proved ({', '.join(sorted(set(witness))) or 'no evidence'})"
+        return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.unproved or seen.requested)
+    return None
+
+
+def _decide(trial: Trial, seen: _Seen) -> Judgement:
+    outcome, reason, because = _outcome(trial, seen)
+    proof = [*seen.delivered[-1:], *because]
+    if outcome in _FAILURES:
+        return _judgement(trial, Verdict.FAIL, outcome, reason, proof)
+    checks = seen.checks(trial)
+    if checks["user_data"] is None:
+        return _judgement(trial, Verdict.INCONCLUSIVE, outcome, "the user data were not read back", proof)
+    if not checks["user_data"]:
+        return _judgement(trial, Verdict.FAIL, outcome, f"{reason}, but the user data are gone", [*proof, *seen.user_data])
+    if trial.again is not None and not checks["updatable"]:
+        reason = f"{reason}, but a further update to {trial.again.version} did not go through"
+        return _judgement(trial, Verdict.FAIL, outcome, reason, [*proof, *seen.again])
+    return _judgement(trial, Verdict.PASS, outcome, reason, proof)
+
+
+_FAILURES = frozenset(
+    {
+        Outcome.BRICKED,
+        Outcome.NEEDS_POWER_CYCLE,
+        Outcome.WRONG_IMAGE,
+        Outcome.NOT_REVERTED,
+        Outcome.STUCK_ON_OLD,
+        Outcome.STUCK_IN_DFU,
+        Outcome.UNKNOWN,
+    }
+)
+
+
+def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
+    """What the device did, in one word and one sentence, and the events that show it."""
+    if not seen.states_after:
+        text = "the device no longer serves, not even after a power cycle" if seen.silent else "the device did not report its image any more"
+        return Outcome.BRICKED, text, [*seen.silent, *seen.errors[-1:]]
+    last = seen.states_after[-1]
+    running, version = str(last.data["running_hash"]), str(last.data["running_version"])
+    if running not in (trial.old.image_hash, trial.new.image_hash):
+        return Outcome.WRONG_IMAGE, f"an image runs that is neither old nor new: {version}, hash {running[:16]}", [last]
+    if seen.power_cycles:
+        text = f"the device came back only after its power was cycled by hand; it runs {version}"
+        return Outcome.NEEDS_POWER_CYCLE, text, [*seen.power_cycles, last]
+    if trial.expect is Expectation.ROLLED_BACK:
+        return _rollback_outcome(trial, seen, last)
+    if trial.expect is Expectation.REFUSED:
+        return _refusal_outcome(trial, seen, last)
+    if running == trial.old.image_hash:
+        return Outcome.STUCK_ON_OLD, f"the device still runs {version} after {len(seen.marks_after) + 1} attempts", [last]
+    if not last.data["confirmed"]:
+        return Outcome.STUCK_ON_OLD, f"{version} runs but could not be confirmed", [last]
+    return _updated_outcome(trial, seen, last)
+
+
+def _rollback_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
+    """The new image is never confirmed, so the old one must be back at the end."""
+    ran_new = [e for e in (*seen.states_before, *seen.states_after) if e.data["running_hash"] == trial.new.image_hash]
+    if last.data["running_hash"] == trial.new.image_hash:
+        return Outcome.NOT_REVERTED, f"the unconfirmed {trial.new.version} stayed after a reset", [last]
+    if ran_new:
+        return Outcome.ROLLED_BACK, f"{trial.new.version} ran unconfirmed and {trial.old.version} came back", [ran_new[-1], last]
+    if seen.delivered:
+        return Outcome.KEPT_OLD, f"{trial.old.version} runs; {trial.new.version} was rolled back before the rig saw it", [last]
+    return Outcome.STUCK_ON_OLD, f"{trial.new.version} never ran", [last]
+
+
+def _refusal_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
+    """The new image must never have run, not even for one boot."""
+    ran_new = [e for e in (*seen.states_before, *seen.states_after) if e.data["running_hash"] == trial.new.image_hash]
+    if ran_new:
+        return Outcome.WRONG_IMAGE, f"{trial.new.version} had to be refused, but it ran", [ran_new[0], last]
+    return Outcome.REFUSED, f"{trial.new.version} was refused; {trial.old.version} runs", [*seen.errors[-1:], last]
+
+
+def _updated_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
+    new = trial.new.version
+    if not seen.delivered:
+        return Outcome.UPDATED, f"{new} runs and is confirmed", [last]
+    first = seen.states_after[0]
+    if seen.uploads_after or seen.marks_after:
+        had = "was back on" if any(e.data["running_hash"] == trial.new.image_hash for e in seen.states_before) else "kept"
+        text = f"after the power cut the device {had} {trial.old.version}; a further attempt brought it to {new}"
+        return Outcome.RECOVERED_ON_RETRY, text, [first, last]
+    if first.data["running_hash"] == trial.new.image_hash:
+        return Outcome.RESUMED, f"after the power cut the device went on by itself to {new}", [first, last]
+    return Outcome.RESUMED, f"after the power cut the pending update went on with the next reset to {new}", [first, last]
+
+
+# --------------------------------------------------------------------------------------------------------------- durations
+def _phase_durations(events: Sequence[Event]) -> dict[str, float]:
+    """Seconds of the first completed run of each phase."""
+    started: dict[str, int] = {}
+    durations: dict[str, float] = {}
+    for event in events:
+        if event.kind == "phase.start":
+            started[str(event.data["phase"])] = event.t_ns
+        elif event.kind == "phase.end" and event.data["ok"]:
+            phase = str(event.data["phase"])
+            durations.setdefault(phase, (event.t_ns - started[phase]) / 1e9)
+    return durations
+
+
+def _downtime_s(events: Sequence[Event]) -> float | None:
+    """How long the service was away in all: from each reset or cut to the next sign of service (advertisement or ready line).
+
+    Counted from the end of preparation to the start of the final observation; None when the device never came back.
+    """
+    away_since: int | None = None
+    total_ns = 0
+    live = False
+    for event in events:
+        if event.kind == "phase.end" and event.data["phase"] == Phase.BOOT:
+            live = True
+        if not live:
+            continue
+        if event.kind == "observe.start":
+            break
+        goes = event.kind == "fault.delivered" or (
+            event.kind == "phase.end" and event.data["phase"] == Phase.RESET and event.data["ok"]
+        )
+        if goes and away_since is None:
+            away_since = int(event.data.get("vdd_fell_t_ns", event.t_ns))
+        elif event.kind in ("radio.found", "dut.ready") and away_since is not None:
+            total_ns += event.t_ns - away_since
+            away_since = None
+    return None if away_since is not None or not live else total_ns / 1e9

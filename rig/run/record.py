@@ -1,0 +1,84 @@
+"""What a running trial writes down: phases with start and end, console lines, what the device said of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rig.errors import DutError, LinkLost, Refused
+from rig.journal import Journal
+from rig.model import Phase
+from rig.ports import OperationCounter
+
+_LONGEST_LINE = 4096
+
+
+class Recorder:
+    """Journal entries of one trial in the words of `docs/evidence.md`."""
+
+    def __init__(self, journal: Journal, counter: OperationCounter | None) -> None:
+        self.journal = journal
+        self.attempt = 1
+        self._counter = counter
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """Bracket a phase; it ends with ok false when the block raises."""
+        ok = False
+        operation = {"operation": self._counter.count()} if self._counter else {}
+        self.journal.emit("run", "phase.start", phase=phase.value, attempt=self.attempt, **operation)
+        try:
+            yield
+            ok = True
+        finally:
+            self.journal.emit("run", "phase.end", phase=phase.value, attempt=self.attempt, ok=ok)
+
+    def dut_error(self, error: DutError) -> None:
+        """A device-side error, with its code where the protocol gave one."""
+        data: dict[str, object] = {"text": str(error), "type": type(error).__name__}
+        if isinstance(error, Refused):
+            data |= {"request": error.request, "group": error.group, "code": error.code, "name": error.name}
+        if isinstance(error, LinkLost):
+            data |= {"reason": error.reason}
+        self.journal.emit("dut", "dut.error", **data)
+
+
+class ConsoleLines:
+    """Cuts the console's bytes into lines for the journal, and tells whoever waits that the application serves."""
+
+    def __init__(self, journal: Journal, *, ready: str) -> None:
+        self._journal = journal
+        self._ready = re.compile(ready)
+        self._line = bytearray()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def receive(self, _when_s: float, data: bytes) -> None:
+        """Take bytes off the console, in order."""
+        *whole, rest = data.split(b"\n")
+        for part in whole:
+            self._finish_line(bytes(self._line) + part)
+            self._line.clear()
+        self._line += rest
+        if len(self._line) >= _LONGEST_LINE:
+            self._finish_line(bytes(self._line))
+            self._line.clear()
+
+    async def wait_ready(self) -> None:
+        """Return when the application says (the next time) that it serves.  The caller sets the limit."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            self._waiting.remove(future)
+
+    def _finish_line(self, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        self._journal.emit("console", "console.line", text=text)
+        if self._ready.search(text):
+            self._journal.emit("console", "dut.ready")
+            for future in self._waiting:
+                if not future.done():
+                    future.set_result(None)

@@ -1,0 +1,166 @@
+"""The update client's flow over SMP: look at what the device runs, and do the next thing that brings it to the new image.
+
+The flow keeps no state of its own between attempts; after a fault it starts again from what the device says, as a phone would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from rig.bench import Dut
+from rig.errors import DutError, NoReply
+from rig.model import Phase, Request, Trial
+from rig.ota.smp import SMP_SERVICE, ImageState, SmpSession
+from rig.ports import Advertisement, GattLink
+from rig.run.record import ConsoleLines, Recorder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """What the device says of itself over SMP."""
+
+    version: str
+    image_hash: bytes
+    confirmed: bool
+    other: ImageState | None
+    """The image in the other slot, if any."""
+
+
+class SmpFlow:
+    """Drives one board through updates.  `data` of the packages is read by the caller and looked up by image hash."""
+
+    def __init__(self, trial: Trial, dut: Dut, recorder: Recorder, console: ConsoleLines) -> None:
+        self._trial = trial
+        self._dut = dut
+        self._recorder = recorder
+        self._emit = recorder.journal.emit
+        self._console = console
+        self._limits = trial.limits
+
+    # ------------------------------------------------------------------------------------------------------ connecting
+    async def find(self) -> Advertisement:
+        """Scan until the board advertises its update service; raises `NotFound`."""
+        board = self._dut.board
+
+        def is_ours(advertisement: Advertisement) -> bool:
+            if board.ble_address is not None:
+                return advertisement.address.upper() == board.ble_address.upper()
+            return advertisement.name == board.ble_name and SMP_SERVICE in advertisement.service_uuids
+
+        found = await self._dut.radio.find(is_ours, timeout_s=self._limits.discover_s)
+        self._emit("radio", "radio.found", address=found.address, name=found.name, rssi_dbm=found.rssi_dbm)
+        return found
+
+    @asynccontextmanager
+    async def connected(self, advertisement: Advertisement) -> AsyncIterator[SmpSession]:
+        """A session on a new link; the link is closed, or its loss recorded, when the block ends."""
+        with self._recorder.phase(Phase.CONNECT):
+            link = await self._dut.radio.connect(advertisement, services=(SMP_SERVICE,), timeout_s=self._limits.connect_s)
+            self._emit("radio", "radio.connected", address=advertisement.address, mtu=link.max_write + 3)
+        try:
+            async with SmpSession(link, request_s=self._limits.request_s, first_chunk_s=self._limits.first_chunk_s) as session:
+                yield session
+        finally:
+            await self._close(link)
+
+    async def _close(self, link: GattLink) -> None:
+        if link.is_up:
+            await link.disconnect()
+        self._emit("radio", "radio.lost", reason=link.lost_reason)
+
+    # ----------------------------------------------------------------------------------------------------------- steps
+    async def state(self, session: SmpSession) -> Running:
+        """Read and record the image state."""
+        images = await session.read_state()
+        active = next((image for image in images if image.active), None)
+        if active is None:
+            raise DutError("the device reports no active image")
+        other = next((image for image in images if not image.active), None)
+        self._emit(
+            "dut",
+            "dut.state",
+            running_version=active.version,
+            running_hash=active.hash.hex(),
+            confirmed=active.confirmed,
+            images=[
+                {"slot": image.slot, "version": image.version, "hash": image.hash.hex(), "pending": image.pending} for image in images
+            ],
+        )
+        return Running(version=active.version, image_hash=active.hash, confirmed=active.confirmed, other=other)
+
+    async def upload(self, session: SmpSession, image: bytes) -> None:
+        """Send `image`, one event per acknowledged chunk."""
+        with self._recorder.phase(Phase.UPLOAD):
+            async with asyncio.timeout(self._limits.upload_s) as limit:
+                async for offset in session.upload(image):
+                    self._emit("dut", "upload.chunk", offset=offset, total=len(image))
+        if limit.expired():
+            raise NoReply("upload", self._limits.upload_s)
+
+    async def mark(self, session: SmpSession, image_hash: bytes, request: Request) -> None:
+        """Ask the bootloader for the image in the other slot."""
+        with self._recorder.phase(Phase.MARK):
+            await session.request(image_hash, permanent=request is Request.PERMANENT)
+
+    async def confirm(self, session: SmpSession) -> Running:
+        """Confirm the running image and read back that it is."""
+        with self._recorder.phase(Phase.CONFIRM):
+            await session.confirm()
+            return await self.state(session)
+
+    async def reset_and_install(self, session: SmpSession) -> None:
+        """Reset, wait for the link to end, and for the application to serve again (whatever the bootloader does meanwhile)."""
+        ready = asyncio.ensure_future(self._console.wait_ready())
+        try:
+            with self._recorder.phase(Phase.RESET):
+                await session.reset()
+                await self._wait_link_end(session)
+            with self._recorder.phase(Phase.INSTALL):
+                await asyncio.wait((ready,), timeout=self._limits.install_s)
+                if not ready.done():
+                    raise NoReply("install: the application did not come back", self._limits.install_s)
+        finally:
+            ready.cancel()
+
+    async def _wait_link_end(self, session: SmpSession) -> None:
+        try:
+            async with asyncio.timeout(self._limits.request_s):
+                await session.wait_lost()
+        except TimeoutError:
+            raise NoReply("os reset: the device stayed connected", self._limits.request_s) from None
+
+    # ------------------------------------------------------------------------------------------------------ one attempt
+    async def advance(self, target: bytes, image: bytes, request: Request, *, confirm: bool, after_install: bool) -> bool:
+        """Connect once and do the next thing; True when the device has reached the goal.
+
+        The goal is to run `target`, confirmed when `confirm`.  Raises `DutError` when the device does not play along.
+        """
+        with self._recorder.phase(Phase.BOOT_NEW if after_install else Phase.DISCOVER):
+            advertisement = await self.find()
+        async with self.connected(advertisement) as session:
+            running = await self.state(session)
+            if running.image_hash == target:
+                if not confirm or running.confirmed:
+                    return True
+                return (await self.confirm(session)).confirmed
+            staged = running.other is not None and running.other.hash == target
+            if not staged:
+                await self.upload(session, image)
+            if not (staged and running.other is not None and running.other.pending):
+                await self.mark(session, target, request)
+            await self.reset_and_install(session)
+        return False
+
+    async def reboot(self) -> Running:
+        """Reset the device without a request pending and read its state: an unconfirmed image must be gone after this."""
+        async with self.connected(await self.find()) as session:
+            await self.reset_and_install(session)
+        return await self.look()
+
+    async def look(self) -> Running:
+        """Connect, read the state, disconnect."""
+        async with self.connected(await self.find()) as session:
+            return await self.state(session)

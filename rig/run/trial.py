@@ -1,0 +1,230 @@
+"""One trial: prepare → arm → update → fault → recover → observe.  It records; it does not judge.
+
+After a fault the rig does what an update client in the field would do: look for the device, ask what it runs, go on from there.
+Only when the device stays silent does the rig go further (a power cycle by hand, then a look by the probe), and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import ExitStack
+from pathlib import Path
+
+from rig.bench import Dut
+from rig.errors import DutError, InstrumentError, NotFound, Refused
+from rig.inject import Injector
+from rig.model import Expectation, ImageFile, Phase, Region, Request, Trial
+from rig.run.record import ConsoleLines, Recorder
+from rig.run.smp_flow import Running, SmpFlow
+from rig.store import Attempt
+
+_PAGE = 4096
+_DISCHARGE_S = 0.5
+"""Off-time of the power cycles that the rig does for itself."""
+_ATTEMPTS = 6
+"""How often the client tries to bring the update to its end before the trial is concluded."""
+_MARKER_SIZE = 256
+
+
+class TrialRun:
+    """Runs `trial` on `dut` and leaves everything that was seen in `attempt`."""
+
+    def __init__(self, trial: Trial, dut: Dut, attempt: Attempt) -> None:
+        self._trial = trial
+        self._dut = dut
+        self._attempt_record = attempt
+        self._journal = attempt.journal
+        self._recorder = Recorder(attempt.journal, dut.counter)
+        self._console = ConsoleLines(attempt.journal, ready=dut.board.signals.ready)
+        self._flow = SmpFlow(trial, dut, self._recorder, self._console)
+        self._after_install = False
+        self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)
+
+    async def run(self) -> None:
+        """Do everything; a rig fault ends the trial early and is recorded as such, never raised."""
+        emit = self._journal.emit
+        emit("run", "trial.start", trial=self._trial.id, board=self._dut.board.name, scenario=self._trial.scenario)
+        try:
+            async with asyncio.timeout(self._trial.limits.trial_s):
+                with ExitStack() as stack:
+                    stack.callback(self._dut.console.attach(self._attempt_record.console))
+                    stack.callback(self._dut.console.attach(self._console.receive))
+                    self._dut.radio.capture(self._attempt_record.radio)
+                    await self._prepare()
+                    await self._update_under_fault()
+                    await self._observe()
+        except InstrumentError as error:
+            emit("run", "rig.error", instrument=error.instrument, reason=error.reason)
+        except TimeoutError:
+            emit("run", "trial.timeout", limit_s=self._trial.limits.trial_s)
+        emit("run", "trial.end")
+
+    # --------------------------------------------------------------------------------------------------------- prepare
+    async def _prepare(self) -> None:
+        """Old image running, marker in the user data, secondary slot blank (or staged), power cycled."""
+        with self._recorder.phase(Phase.FLASH):
+            await self._dut.supply.on()
+            await asyncio.sleep(_DISCHARGE_S)
+            await self._check_part()
+            await self._program()
+            await self._dut.probe.detach()
+            await self._power_cycle()
+        with self._recorder.phase(Phase.BOOT):
+            try:
+                running = await self._flow.look()
+            except DutError as error:
+                self._recorder.dut_error(error)
+                raise InstrumentError(f"{self._dut.board.name}.prepare", f"the freshly flashed board does not serve: {error}") from error
+        if running.image_hash.hex() != self._trial.old.image_hash:
+            raise InstrumentError(f"{self._dut.board.name}.prepare", f"the board runs {running.version} instead of {self._trial.old.version}")
+
+    async def _check_part(self) -> None:
+        info = await self._dut.probe.info()
+        if f"nrf{info.part:x}" != self._dut.board.soc:
+            raise InstrumentError(
+                f"{self._dut.board.name}.probe",
+                f"the board on this probe is an nrf{info.part:x}, not an {self._dut.board.soc}",
+                hint="correct the boards file or the cabling",
+            )
+
+    async def _program(self) -> None:
+        memory, probe, trial = self._dut.board.memory, self._dut.probe, self._trial
+        await probe.program(memory.primary.start, _read(trial.old))
+        await probe.erase(memory.primary.end - _PAGE, _PAGE)
+        await self._erase_used(memory.secondary)
+        if trial.staged:
+            await probe.program(memory.secondary.start + memory.upload_offset, _read(trial.new))
+        await probe.program(memory.user_data.start, self._marker)
+        self._journal.emit("probe", "probe.program", old=trial.old.version, staged=trial.new.version if trial.staged else None)
+
+    async def _erase_used(self, region: Region) -> None:
+        """Erase the pages of `region` that are not blank, so that a campaign does not wear the flash for nothing."""
+        content = await self._dut.probe.read(region.start, region.size)
+        for start in range(0, region.size, _PAGE):
+            if content[start : start + _PAGE].count(0xFF) != _PAGE:
+                await self._dut.probe.erase(region.start + start, _PAGE)
+
+    async def _power_cycle(self) -> None:
+        self._journal.emit("supply", "supply.off", command_t_ns=self._journal.t_ns(await self._dut.supply.off()))
+        await asyncio.sleep(_DISCHARGE_S)
+        self._journal.emit("supply", "supply.on", command_t_ns=self._journal.t_ns(await self._dut.supply.on()))
+
+    # ---------------------------------------------------------------------------------------------------------- update
+    async def _update_under_fault(self) -> None:
+        fault = self._trial.fault
+        if fault is None:
+            await self._drive()
+            return
+        injector = Injector(
+            fault,
+            supply=self._dut.supply,
+            counter=self._dut.counter,
+            journal=self._journal,
+            reset_reason=self._dut.board.signals.reset_reason,
+            save_trace=self._attempt_record.save_trace,
+        )
+        await injector.arm()
+        try:
+            await self._drive()
+            if injector.is_busy:
+                await injector.wait_done()
+                await self._drive()
+        finally:
+            await injector.close()
+
+    async def _drive(self) -> None:
+        """Bring the device to the trial's goal, attempt by attempt, then let it settle."""
+        self._after_install = False
+        for _ in range(_ATTEMPTS):
+            if await self._attempt():
+                break
+            self._recorder.attempt += 1
+        with self._recorder.phase(Phase.SETTLE):
+            await asyncio.sleep(self._trial.limits.settle_s)
+
+    async def _attempt(self) -> bool:
+        """One connection's worth of progress; True when there is nothing more to do."""
+        trial = self._trial
+        try:
+            if trial.expect is Expectation.ROLLED_BACK and self._ran_new:
+                await self._flow.reboot()
+                return True
+            if trial.expect is Expectation.REFUSED and self._after_install:
+                await self._flow.look()
+                return True
+            reached = await self._flow.advance(
+                bytes.fromhex(trial.new.image_hash),
+                _read(trial.new),
+                trial.request,
+                confirm=trial.confirm,
+                after_install=self._after_install,
+            )
+            self._after_install = not reached
+        except NotFound as error:
+            self._recorder.dut_error(error)
+            return await self._wake_up()
+        except DutError as error:
+            self._recorder.dut_error(error)
+            self._after_install = False
+            return trial.expect is Expectation.REFUSED and isinstance(error, Refused)
+        return reached and trial.expect is not Expectation.ROLLED_BACK
+
+    @property
+    def _ran_new(self) -> bool:
+        states = [event for event in self._journal.events if event.kind == "dut.state"]
+        return bool(states) and states[-1].data["running_hash"] == self._trial.new.image_hash
+
+    async def _wake_up(self) -> bool:
+        """Nobody advertises.  Cycle the power once more, as a user would; True when even that does not help."""
+        if any(event.kind == "rig.power_cycle" for event in self._journal.events):
+            self._journal.emit("run", "dut.silent")
+            return True
+        self._journal.emit("run", "rig.power_cycle", reason="the device does not advertise")
+        await self._power_cycle()
+        return False
+
+    # --------------------------------------------------------------------------------------------------------- observe
+    async def _observe(self) -> None:
+        """Look from outside, after the last fault: what runs, can it be updated again, is the user's data intact."""
+        running = await self._final_look()
+        if running is not None and self._trial.again is not None:
+            await self._update_again(self._trial.again)
+        await self._inspect()
+
+    async def _final_look(self) -> Running | None:
+        self._journal.emit("run", "observe.start")
+        try:
+            return await self._flow.look()
+        except DutError as error:
+            self._recorder.dut_error(error)
+            return None
+
+    async def _update_again(self, image: ImageFile) -> None:
+        """A further update must still go through to its end."""
+        self._journal.emit("run", "again.start", version=image.version)
+        target, after_install = bytes.fromhex(image.image_hash), False
+        for _ in range(_ATTEMPTS):
+            self._recorder.attempt += 1
+            try:
+                if await self._flow.advance(target, _read(image), Request.TEST, confirm=True, after_install=after_install):
+                    self._journal.emit("run", "again.end", version=image.version, reached=True)
+                    return
+                after_install = True
+            except DutError as error:
+                self._recorder.dut_error(error)
+                break
+        self._journal.emit("run", "again.end", version=image.version, reached=False)
+
+    async def _inspect(self) -> None:
+        """Only now may the probe attach: is the marker in the user data still there, and if not all is well, take the flash along."""
+        content = await self._dut.probe.read(self._dut.board.memory.user_data.start, _MARKER_SIZE)
+        self._journal.emit("probe", "probe.read", what="user_data", matches=content == self._marker)
+        if any(event.kind in ("dut.silent", "fault.unproved") for event in self._journal.events) or content != self._marker:
+            info = await self._dut.probe.info()
+            self._attempt_record.save("flash.bin", await self._dut.probe.read(0, info.flash_size))
+            self._journal.emit("probe", "probe.dump", file="flash.bin")
+
+
+def _read(image: ImageFile) -> bytes:
+    return Path(image.path).read_bytes()

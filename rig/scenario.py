@@ -1,0 +1,196 @@
+"""What a scenario file says, after it has been checked: frozen records that `config` produces and `plan` consumes.
+
+Everything random is still a `Draw` here; planning evaluates it.  Times are seconds, sizes bytes, counts start at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from rig.model import Board, Limits, Phase, Protocol, Request, TriggerKind
+
+Bound = int | float | Literal["all"]
+"""A number, or ``all``: as many chunks or bytes as the image has.  Only counts of chunks and bytes may be ``all``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """Always `value`."""
+
+    value: Bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """Anything from `low` to `high`, both included, all equally likely: whole numbers for counts, real numbers for times."""
+
+    low: Bound
+    high: Bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of `values`, all equally likely."""
+
+    values: tuple[Bound, ...]
+
+
+Draw = Fixed | Uniform | Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerTemplate:
+    """A `rig.model.Trigger` whose count and offset are still to be drawn."""
+
+    kind: TriggerKind
+    phase: Phase | None = None
+    count: Draw = field(default_factory=lambda: Fixed(value=1))
+    pattern: str = ""
+    offset_s: Draw = field(default_factory=lambda: Fixed(value=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerCutTemplate:
+    """A `rig.model.PowerCut` whose numbers are still to be drawn."""
+
+    trigger: TriggerTemplate
+    off_s: Draw
+    repeat: int = 1
+    on_s: Draw = field(default_factory=lambda: Fixed(value=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultShare:
+    """One entry of the fault list and its weight when trials are dealt out.  `cut` None is the control group."""
+
+    cut: PowerCutTemplate | None
+    share: int = 1
+
+    @property
+    def stratum(self) -> str:
+        """What its trials are counted under: the phase that the fault aims at, else the event, else ``control``."""
+        if self.cut is None:
+            return "control"
+        trigger = self.cut.trigger
+        return trigger.phase.value if trigger.phase else trigger.kind.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBuild:
+    """A sample application to build and sign.  `size` counts the application from vector table to checksum, without header and TLVs.
+
+    `confirm`: when the application confirms itself.  `crash`: it faults right after its start.  `seed` makes two images of one
+    version differ.
+    """
+
+    version: str
+    size: int
+    confirm: Literal["never", "at-once", "after-self-test"] = "never"
+    self_test_s: float = 1.0
+    crash: bool = False
+    flags: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePath:
+    """A signed image on disk; `path` as it can be opened from the working directory."""
+
+    path: str
+
+
+ImageSource = ImageBuild | ImagePath
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageChoice:
+    """One image of a scenario: `every` for all SoCs, or one source per SoC."""
+
+    every: ImageSource | None = None
+    by_soc: Mapping[str, ImageSource] = field(default_factory=dict)
+
+    def source(self, soc: str) -> ImageSource | None:
+        """What boards with `soc` get, None when the scenario has nothing for them."""
+        return self.every if self.every is not None else self.by_soc.get(soc)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The images of a scenario.  `key` is a PEM file; without it the test key of `signature` signs what is built."""
+
+    old: ImageChoice
+    new: ImageChoice
+    again: ImageChoice | None = None
+    key: str | None = None
+    signature: Literal["ecdsa-p256", "ed25519", "rsa-2048"] = "ecdsa-p256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardSelection:
+    """Which boards a scenario runs on; an empty tuple does not restrict."""
+
+    names: tuple[str, ...] = ()
+    socs: tuple[str, ...] = ()
+
+
+class Expectation(StrEnum):
+    """What a good device does when no fault disturbs the update."""
+
+    UPDATED = "updated"
+    ROLLED_BACK = "rolled_back"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """When a campaign is accepted.  `faults_proved_at_least` is a share of the faults requested, 0 to 1."""
+
+    failures_at_most: int = 0
+    faults_proved_at_least: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a key's value stands in its file (counting from 1), with the line quoted for a message."""
+
+    line: int
+    column: int
+    excerpt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One scenario file.  `staged` and `again` are shares of the trials, 0 to 1.
+
+    `places` maps key paths such as ``images.new.file`` to their place in `file`, so that checks which need the boards as well can
+    still point at a line.
+    """
+
+    name: str
+    description: str
+    protocol: Protocol
+    boards: BoardSelection
+    images: Images
+    request: Request
+    confirm: bool
+    staged: float
+    again: float
+    faults: tuple[FaultShare, ...]
+    trials: int
+    seed: int
+    limits: Limits
+    expect: Expectation
+    accept: Acceptance
+    file: str
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    def runs_on(self, board: Board) -> bool:
+        """Whether `board` speaks the scenario's protocol and is among the boards selected."""
+        return (
+            board.protocol is self.protocol
+            and (not self.boards.names or board.name in self.boards.names)
+            and (not self.boards.socs or board.soc in self.boards.socs)
+        )

@@ -1,0 +1,188 @@
+"""A campaign folder: created once, then read by everybody.  Writing goes through `Session`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from rig.errors import StorageError
+from rig.journal import JournalContents, read_journal
+from rig.model import ImageFile, Json, Judgement, Trial
+from rig.store import disk, layout
+from rig.store.codec import canonical, from_json, to_json
+from rig.store.records import Evidence, Plan, Provenance, TrialRecord
+
+
+class Campaign:
+    """A plan, where it came from, and everything stored about its trials.
+
+    The files are read anew at each call, so a campaign that is running can be watched.  Every method raises `StorageError` when a
+    file is missing, unreadable, or of another version.
+    """
+
+    def __init__(self, path: Path, plan: Plan, provenance: Provenance) -> None:
+        """Use `create` or `open`."""
+        self.path, self.plan, self.provenance = path, plan, provenance
+        self._trials = {trial.id: trial for trial in plan.trials}
+
+    @classmethod
+    def create(cls, root: Path, plan: Plan, provenance: Provenance) -> Self:
+        """Make the folder ``ROOT/CAMPAIGN`` with plan, provenance and copies of the images: all of it, or nothing.
+
+        Raises:
+            StorageError: the folder exists, an image is not what the plan says, a name cannot be a file name, or the disk refuses.
+        """
+        path = root / layout.checked_name(plan.campaign, what="campaign")
+        _check(plan)
+        if path.exists():
+            raise StorageError(f"{path}: exists already; continue it with `rig resume {path}`, or name another folder")
+        nascent = root / f".{plan.campaign}.new"
+        try:
+            shutil.rmtree(nascent, ignore_errors=True)  # left by a run that was killed here
+            for folder in (layout.IMAGES, layout.TRIALS):
+                (nascent / folder).mkdir(parents=True)
+            for image in _images(plan):
+                _copy_image(image, _image_path(nascent, image), campaign=path)
+            disk.write_json(nascent / layout.PROVENANCE, layout.PROVENANCE_FORMAT, to_json(provenance), campaign=path)
+            disk.write_whole(nascent / layout.PLAN, _plan_text(plan).encode("utf-8", "backslashreplace"), campaign=path)
+            nascent.replace(path)
+            disk.sync_folder(root)
+        except OSError as error:
+            raise disk.refused(path, error, campaign=path) from error
+        finally:
+            shutil.rmtree(nascent, ignore_errors=True)
+        return cls(path, plan, provenance)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read the plan and the provenance of an existing campaign."""
+        if not (path / layout.PLAN).is_file():
+            raise StorageError(f"{path}: no campaign here ({layout.PLAN} is missing)")
+        plan = from_json(Plan, disk.read_json(path / layout.PLAN, layout.PLAN_FORMAT), file=str(path / layout.PLAN))
+        _check(plan)
+        file = path / layout.PROVENANCE
+        provenance = from_json(Provenance, disk.read_json(file, layout.PROVENANCE_FORMAT), file=str(file))
+        return cls(path, plan, provenance)
+
+    # ------------------------------------------------------------------------------------------------------------ trials
+    def trial(self, trial_id: str) -> Trial:
+        """The planned trial of that name; raises `StorageError` when there is none."""
+        try:
+            return self._trials[trial_id]
+        except KeyError:
+            raise StorageError(f"{self.path}: no trial {trial_id!r} in the plan") from None
+
+    def record(self, trial_id: str) -> TrialRecord:
+        """What is stored about one trial."""
+        trial, folder = self.trial(trial_id), self.trial_folder(trial_id)
+        judgement = self._read(Judgement, folder / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT)
+        evidence = self._read(Evidence, folder / layout.EVIDENCE, layout.EVIDENCE_FORMAT) if judgement else None
+        aside = len(self.aside(trial_id)) + (judgement is None and folder.exists())
+        return TrialRecord(trial=trial, judgement=judgement, evidence=evidence, interrupted=aside)
+
+    def records(self) -> Iterator[TrialRecord]:
+        """What is stored about every trial, in the order of the plan."""
+        return (self.record(trial.id) for trial in self.plan.trials)
+
+    def pending_trials(self) -> list[Trial]:
+        """The trials without judgement, in the order of the plan."""
+        return [trial for trial in self.plan.trials if not (self.trial_folder(trial.id) / layout.JUDGEMENT).exists()]
+
+    def journal(self, trial_id: str) -> JournalContents:
+        """What can be read of a trial's journal."""
+        return read_journal(self.trial_folder(trial_id) / layout.JOURNAL)
+
+    def altered(self, record: TrialRecord) -> list[str]:
+        """What no longer agrees with the list of evidence, in words.
+
+        The journal, on which the judgement rests, is compared by its hash; the other files by size.
+        """
+        found = []
+        for file in record.evidence.files if record.evidence else ():
+            path = self.trial_folder(record.trial.id) / file.name
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                found.append(f"{file.name}: {error.strerror}")
+                continue
+            if size != file.size:
+                found.append(f"{file.name}: {size} bytes, was {file.size}")
+            elif file.name == layout.JOURNAL and disk.sha256_of(path) != file.sha256:
+                found.append(f"{file.name}: its hash has changed")
+        return found
+
+    # ------------------------------------------------------------------------------------------------------------- paths
+    def trial_folder(self, trial_id: str) -> Path:
+        """Where the present attempt of a trial lies."""
+        return self.path / layout.TRIALS / trial_id
+
+    def aside(self, trial_id: str) -> list[Path]:
+        """The folders of interrupted attempts that a later attempt has replaced."""
+        return sorted(self.trial_folder(trial_id).parent.glob(f"{trial_id}{layout.ASIDE}*"))
+
+    def image(self, image: ImageFile) -> Path:
+        """The campaign's own copy of an update package."""
+        return _image_path(self.path, image)
+
+    def product(self, name: str) -> Path:
+        """Where a product of the report goes: one of `layout.REPORT`, `JUNIT`, `TABLE_CSV`, `TABLE_PARQUET`, `SUMMARY`."""
+        return self.path / name
+
+    def write_product(self, name: str, data: bytes) -> Path:
+        """Replace a product of the report and return its path; raises `StorageError` when the disk refuses."""
+        disk.write_whole(self.product(name), data, campaign=self.path)
+        return self.product(name)
+
+    def write_summary(self, summary: Mapping[str, Json]) -> Path:
+        """Replace ``summary.json`` and return its path."""
+        disk.write_json(self.product(layout.SUMMARY), layout.SUMMARY_FORMAT, summary, campaign=self.path)
+        return self.product(layout.SUMMARY)
+
+    def _read[T](self, kind: type[T], path: Path, form: str) -> T | None:
+        return from_json(kind, disk.read_json(path, form), file=str(path)) if path.exists() else None
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a plan that contradicts itself."""
+    boards, scenarios = {board.name for board in plan.boards}, {scenario.name for scenario in plan.scenarios}
+    seen: set[str] = set()
+    for trial in plan.trials:
+        layout.checked_name(trial.id, what="trial")
+        for name, known, what in ((trial.board, boards, "board"), (trial.scenario, scenarios, "scenario")):
+            if name not in known:
+                raise StorageError(f"{plan.campaign}: trial {trial.id} names the {what} {name!r}, which the plan does not have")
+        if trial.id.lower() in seen:
+            raise StorageError(f"{plan.campaign}: two trials are called {trial.id}")
+        seen.add(trial.id.lower())
+
+
+def _plan_text(plan: Plan) -> str:
+    """The plan with one trial per line, so that `grep` finds a trial and a diff shows one."""
+    *others, (_, trials) = to_json(plan).items()
+    lines = [f'"format":{canonical(layout.PLAN_FORMAT)}', *(f"{canonical(key)}:{canonical(value)}" for key, value in others)]
+    listed = ",\n ".join(map(canonical, trials))
+    return "{" + ",\n".join(lines) + f',\n"trials":[\n {listed}\n]}}\n'
+
+
+def _images(plan: Plan) -> list[ImageFile]:
+    """Every update package of the plan, once per content."""
+    used = (image for trial in plan.trials for image in (trial.old, trial.new, trial.again) if image is not None)
+    return list({image.sha256: image for image in used}.values())
+
+
+def _image_path(campaign: Path, image: ImageFile) -> Path:
+    return campaign / layout.IMAGES / f"{image.sha256}{Path(image.path).suffix}"
+
+
+def _copy_image(image: ImageFile, target: Path, *, campaign: Path) -> None:
+    try:
+        data = Path(image.path).read_bytes()
+    except OSError as error:
+        raise StorageError(f"{image.path}: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != image.sha256:
+        raise StorageError(f"{image.path}: its SHA-256 is {found}, the plan says {image.sha256}; plan again")
+    disk.write_whole(target, data, campaign=campaign)

@@ -1,0 +1,137 @@
+"""The one run that may write to a campaign: begins attempts, records judgements, keeps the database."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import apsw
+
+from rig.errors import StorageError
+from rig.model import Judgement
+from rig.store import database, disk, layout
+from rig.store.attempt import Attempt
+from rig.store.campaign import Campaign
+from rig.store.codec import to_json
+from rig.store.lock import CampaignLock
+
+
+class Session:
+    """Holds the campaign's lock and its database from construction to `close`.
+
+    What lies in the folder is taken for true: on entering, the database is brought into line with it, and a database that SQLite
+    cannot read is kept aside and made anew.  `notes` says in words what had to be done.
+
+    Raises:
+        StorageError: another run holds the campaign, or the disk refuses.
+    """
+
+    def __init__(self, campaign: Campaign) -> None:
+        self.campaign = campaign
+        self.notes: list[str] = []
+        self._lock = CampaignLock(campaign.path / layout.LOCK, campaign=campaign.path)
+        try:
+            self._reconcile()
+            self._writer = database.Writer(campaign.path / layout.DATABASE)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def begin(self, trial_id: str, now: Callable[[], float]) -> Attempt:
+        """Start an attempt at a trial: mark it as running, durably, and make its folder.
+
+        An earlier attempt that was interrupted is kept aside as ``trials/ID.attempt-N``.
+
+        Raises:
+            StorageError: the trial is not in the plan, has been judged already, or the disk refuses.
+        """
+        record = self.campaign.record(trial_id)
+        if record.judgement is not None:
+            raise StorageError(f"{self.campaign.path}: trial {trial_id} has been judged already")
+        self._writer.write(database.statements([*database.rows_of(record), database.running_row(record)]))
+        folder = self.campaign.trial_folder(trial_id)
+        if folder.exists():
+            self._move(folder, folder.with_name(f"{folder.name}{layout.ASIDE}{record.interrupted}"))
+        return Attempt(folder, campaign=self.campaign.path, number=record.interrupted + 1, now=now)
+
+    def begin_replay(self, trial_id: str, now: Callable[[], float]) -> Attempt:
+        """Start a repetition of a trial, apart from the campaign's numbers: a new folder under ``replays/``.
+
+        Raises:
+            StorageError: the trial is not in the plan, or the disk refuses.
+        """
+        self.campaign.trial(trial_id)
+        replays = self.campaign.path / layout.REPLAYS
+        number = 1 + max((int(folder.name.rpartition("-")[2]) for folder in replays.glob(f"{trial_id}.replay-*")), default=0)
+        return Attempt(replays / f"{trial_id}.replay-{number}", campaign=self.campaign.path, number=number, now=now)
+
+    def record(self, judgement: Judgement) -> None:
+        """Store a judgement, durably.  From now on the trial is no longer pending.
+
+        Raises:
+            StorageError: the attempt is not closed, the trial has a judgement already, or the disk refuses.
+        """
+        folder = self.campaign.trial_folder(judgement.trial)
+        self.campaign.trial(judgement.trial)
+        if not (folder / layout.EVIDENCE).exists():
+            raise StorageError(f"{folder}: cannot be judged before its attempt has been closed")
+        if (folder / layout.JUDGEMENT).exists():
+            raise StorageError(f"{folder}: has been judged already")
+        self._store(folder, judgement)
+
+    def record_again(self, judgement: Judgement) -> None:
+        """Replace a judgement by another one of the same evidence; the former stays as ``judgement-N.json``.
+
+        Raises:
+            StorageError: the trial has no judgement yet, or the disk refuses.
+        """
+        folder = self.campaign.trial_folder(judgement.trial)
+        former = folder / layout.JUDGEMENT
+        if self.campaign.record(judgement.trial).judgement is None:
+            raise StorageError(f"{folder}: has not been judged yet")
+        name = Path(layout.JUDGEMENT)
+        number = 1 + len(list(folder.glob(f"{name.stem}-*{name.suffix}")))
+        disk.write_whole(folder / f"{name.stem}-{number}{name.suffix}", former.read_bytes(), campaign=self.campaign.path)
+        self._store(folder, judgement)
+
+    def close(self) -> None:
+        """Commit what is left and let the campaign go.
+
+        Raises:
+            StorageError: the database could not be written; the files stand, and the next session makes up for it.
+        """
+        try:
+            self._writer.close()
+        finally:
+            self._lock.release()
+
+    def _store(self, folder: Path, judgement: Judgement) -> None:
+        disk.write_json(folder / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT, to_json(judgement), campaign=self.campaign.path)
+        # Not waited for: the file just written is the record, and the next session repairs a database that lags behind.
+        self._writer.post(database.statements(database.rows_of(self.campaign.record(judgement.trial))))
+
+    def _move(self, source: Path, target: Path) -> None:
+        try:
+            source.replace(target)
+            disk.sync_folder(target.parent)
+        except OSError as error:
+            raise disk.refused(source, error, campaign=self.campaign.path) from error
+
+    def _reconcile(self) -> None:
+        path = self.campaign.path / layout.DATABASE
+        fresh = not path.exists()
+        try:
+            changed = _align(self.campaign, path)
+        except apsw.NotADBError, apsw.CorruptError:  # TODO
+            raise
+        if changed and not fresh:
+            self.notes.append(f"{path.name}: brought into line with the files of {changed} attempt{'s' if changed > 1 else ''}")

@@ -1,0 +1,151 @@
+"""NOR flash as the nRF52's NVMC drives it: words can only lose bits, pages come back only as a whole, and power fails in between.
+
+Stricter than silicon on purpose: what the Product Specification forbids is refused, not tolerated.  What a cut leaves behind is a
+modelling choice (Nordic publishes none): a word in the middle of programming ends as a random mix between old and new, a page in
+the middle of erasure has each bit erased with a probability that grows with progress, and between 10 % and 90 % of an erase
+some bits read differently from one read to the next.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from rig.virtual.parts import PAGE_SIZE, WORD_SIZE, Part
+
+ERASED = 0xFF
+_METASTABLE_FROM, _METASTABLE_TO = 0.1, 0.9
+
+
+class NvmcMisuse(Exception):
+    """The firmware drove the NVMC in a way that silicon answers with a HardFault or with undefined behaviour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erase:
+    """Erase of the page at `address`."""
+
+    address: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """Programming of whole words from `address` upwards."""
+
+    address: int
+    data: bytes
+
+    @property
+    def words(self) -> int:
+        return len(self.data) // WORD_SIZE
+
+
+Operation = Erase | Write
+
+
+class Flash:
+    """The array, its wear, and what an interrupted operation leaves behind.
+
+    `count` is the number of operations completed since the board was built: one per erase, one per word written.
+    `metastable_share` is the share of bits of a half-erased page that read unstably (0.05 to 0.2 is plausible).
+    """
+
+    def __init__(self, part: Part, *, rng: random.Random, metastable_share: float = 0.1) -> None:
+        self.part = part
+        self.count = 0
+        self.erase_counts = [0] * (part.flash_size // PAGE_SIZE)
+        self._rng = rng
+        self._metastable_share = metastable_share
+        self._bytes = np.full(part.flash_size, ERASED, dtype=np.uint8)
+        self._writes = np.zeros(part.flash_size // WORD_SIZE, dtype=np.uint8)
+        self._unstable: dict[int, np.ndarray] = {}
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return `length` bytes; bits of a half-erased page may differ from read to read."""
+        if address < 0 or length < 0 or address + length > self.part.flash_size:
+            raise NvmcMisuse(f"read of {length} bytes at 0x{address:x} lies outside the flash")
+        if not self._unstable:
+            return self._bytes[address : address + length].tobytes()
+        out = self._bytes[address : address + length].copy()
+        for page, mask in self._unstable.items():
+            low, high = max(address, page), min(address + length, page + PAGE_SIZE)
+            if low < high:
+                noise = np.frombuffer(self._rng.randbytes(high - low), dtype=np.uint8)
+                out[low - address : high - address] ^= mask[low - page : high - page] & noise
+        return out.tobytes()
+
+    def duration(self, operation: Operation) -> float:
+        """How long the NVMC is busy with `operation`, seconds."""
+        return self.part.page_erase_s if isinstance(operation, Erase) else operation.words * self.part.word_write_s
+
+    def check(self, operation: Operation) -> None:
+        """Raise `NvmcMisuse` when silicon would not do `operation`."""
+        if isinstance(operation, Erase):
+            if operation.address % PAGE_SIZE or not 0 <= operation.address < self.part.flash_size:
+                raise NvmcMisuse(f"erase at 0x{operation.address:x} is not a page of the flash")
+            return
+        end = operation.address + len(operation.data)
+        if operation.address % WORD_SIZE or len(operation.data) % WORD_SIZE or not 0 <= operation.address < end <= self.part.flash_size:
+            raise NvmcMisuse(f"write of {len(operation.data)} bytes at 0x{operation.address:x} is not whole words of the flash")
+        if int(self._word_writes(operation).max()) >= self.part.writes_per_word:
+            raise NvmcMisuse(f"a word at 0x{operation.address:x} is written more than {self.part.writes_per_word} times between erases")
+
+    def complete(self, operation: Operation) -> None:
+        """Apply the whole of `operation`."""
+        self.check(operation)
+        if isinstance(operation, Erase):
+            page = operation.address
+            self.erase_counts[page // PAGE_SIZE] += 1
+            self._bytes[page : page + PAGE_SIZE] = ERASED
+            self._writes[page // WORD_SIZE : (page + PAGE_SIZE) // WORD_SIZE] = 0
+            self._unstable.pop(page, None)
+            self.count += 1
+        else:
+            self._program(operation.address, np.frombuffer(operation.data, dtype=np.uint8))
+            self.count += operation.words
+
+    def interrupt(self, operation: Operation, progress: float) -> None:
+        """Apply what power loss at `progress` (0 to 1 of its duration) leaves of `operation`."""
+        self.check(operation)
+        if isinstance(operation, Erase):
+            self._tear_page(operation.address, progress)
+            return
+        done, within = divmod(progress * operation.words, 1.0)
+        whole = int(done) * WORD_SIZE
+        if whole:
+            self.complete(Write(address=operation.address, data=operation.data[:whole]))
+        if within and whole < len(operation.data):
+            self._tear_word(operation.address + whole, operation.data[whole : whole + WORD_SIZE])
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Set bytes as a probe or a factory does: no bit rules, and the wear and write counts start afresh on pages touched."""
+        self._bytes[address : address + len(data)] = np.frombuffer(data, dtype=np.uint8)
+        first, last = address // PAGE_SIZE, (address + len(data) - 1) // PAGE_SIZE
+        self._writes[first * PAGE_SIZE // WORD_SIZE : (last + 1) * PAGE_SIZE // WORD_SIZE] = 0
+        for page in range(first, last + 1):
+            self._unstable.pop(page * PAGE_SIZE, None)
+
+    def _word_writes(self, operation: Write) -> np.ndarray:
+        first = operation.address // WORD_SIZE
+        return self._writes[first : first + operation.words]
+
+    def _program(self, address: int, data: np.ndarray) -> None:
+        self._bytes[address : address + len(data)] &= data
+        self._writes[address // WORD_SIZE : (address + len(data)) // WORD_SIZE] += 1
+
+    def _tear_word(self, address: int, data: bytes) -> None:
+        """Some of the zeros have arrived, some have not."""
+        kept_ones = self._rng.randbytes(WORD_SIZE)
+        self._program(address, np.frombuffer(data, dtype=np.uint8) | np.frombuffer(kept_ones, dtype=np.uint8))
+
+    def _tear_page(self, page: int, progress: float) -> None:
+        """Each zero has turned to one with a probability equal to `progress`; some bits hover in between."""
+        dice = np.frombuffer(self._rng.randbytes(PAGE_SIZE * 8), dtype=np.uint8)
+        erased = np.packbits(dice < round(progress * 256))
+        self._bytes[page : page + PAGE_SIZE] |= erased
+        self.erase_counts[page // PAGE_SIZE] += 1
+        if _METASTABLE_FROM < progress < _METASTABLE_TO:
+            dice = np.frombuffer(self._rng.randbytes(PAGE_SIZE * 8), dtype=np.uint8)
+            self._unstable[page] = np.packbits(dice < round(self._metastable_share * 256))

@@ -1,0 +1,98 @@
+"""The debug probe of a virtual board: it reads and writes the same flash that the bootloader runs from."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from rig.errors import InstrumentError
+from rig.ports import DeviceInfo
+from rig.virtual.cpu import ResetReason
+from rig.virtual.parts import PAGE_SIZE
+from rig.virtual.world import CURRENT_WORLD, VirtualBoard
+
+_TRANSACTION_S = 0.002
+_BYTES_PER_SECOND = 100_000
+"""Reading over SWD at 4 MHz through a J-Link OB, an order of magnitude."""
+
+
+class VirtualProbe:
+    """`rig.ports.Probe` on the virtual board named `owner`.  While attached it holds the core in reset, as a flashing probe does."""
+
+    def __init__(self, *, owner: str) -> None:
+        self._name = f"{owner}.probe"
+        self._owner = owner
+        self._board: VirtualBoard | None = None
+        self._attached = False
+
+    async def __aenter__(self) -> Self:
+        self._board = CURRENT_WORLD.get().board(self._owner, user=self._name)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.detach()
+        self._board = None
+
+    async def info(self) -> DeviceInfo:
+        board = await self._transaction(0)
+        part = board.soc.facts.part
+        return DeviceInfo(
+            part=part.code,
+            flash_size=part.flash_size,
+            ram_size=part.ram_size,
+            device_id=board.device_id,
+            ble_address=board.soc.facts.ble_address,
+        )
+
+    async def read(self, address: int, length: int) -> bytes:
+        board = await self._transaction(length)
+        self._check_range(board, address, length)
+        return board.soc.flash.read(address, length)
+
+    async def program(self, address: int, data: bytes) -> None:
+        first = address - address % PAGE_SIZE
+        await self.erase(first, -(-(address + len(data) - first) // PAGE_SIZE) * PAGE_SIZE)
+        board = await self._transaction(2 * len(data))
+        await asyncio.sleep(len(data) // 4 * board.soc.facts.part.word_write_s)
+        board.soc.flash.poke(address, data)
+        if board.soc.flash.read(address, len(data)) != data:
+            raise InstrumentError(self._name, f"verification failed at 0x{address:x}")
+
+    async def erase(self, address: int, length: int) -> None:
+        if address % PAGE_SIZE or length % PAGE_SIZE:
+            raise InstrumentError(self._name, f"erase of {length} bytes at 0x{address:x} is not whole pages")
+        board = await self._transaction(0)
+        self._check_range(board, address, length)
+        await asyncio.sleep(length // PAGE_SIZE * board.soc.facts.part.page_erase_s)
+        board.soc.flash.poke(address, b"\xff" * length)
+        for page in range(address // PAGE_SIZE, (address + length) // PAGE_SIZE):
+            board.soc.flash.erase_counts[page] += 1
+
+    async def reset(self) -> None:
+        board = await self._transaction(0)
+        self._attached = False
+        board.soc.release(ResetReason.PIN)
+
+    async def detach(self) -> None:
+        if self._attached and self._board is not None:
+            self._attached = False
+            self._board.soc.release(ResetReason.PIN)
+
+    async def _transaction(self, length: int) -> VirtualBoard:
+        """Attach when needed and let the time pass that `length` bytes take on the wire."""
+        if self._board is None:
+            raise InstrumentError(self._name, "the probe is not open")
+        if not self._board.power.is_good:
+            raise InstrumentError(self._name, "no target voltage", hint="switch the supply on before using the probe")
+        if not self._attached:
+            self._attached = True
+            self._board.soc.hold()
+        await asyncio.sleep(_TRANSACTION_S + length / _BYTES_PER_SECOND)
+        return self._board
+
+    def _check_range(self, board: VirtualBoard, address: int, length: int) -> None:
+        if address < 0 or address + length > board.soc.facts.part.flash_size:
+            raise InstrumentError(self._name, f"0x{address:x} + {length} lies outside the flash of the {board.soc.facts.part.name}")

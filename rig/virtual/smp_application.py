@@ -1,0 +1,209 @@
+"""The sample application of a virtual board: console, advertising, an SMP server and a policy for confirming itself.
+
+What one image does (confirm policy, self-test, crash) stands in the image's own descriptor (`rig.formats.sample_app`); what all
+images of a board share (buffer sizes, advertising interval) stands in the boards file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from rig.formats.sample_app import ConfirmPolicy, SampleApp
+from rig.virtual.ble_peripheral import Characteristic, Service
+from rig.virtual.cpu import BoardFacts, Cpu, ResetReason
+from rig.virtual.image_upload import ImageUpload
+from rig.virtual.mcuboot.request import confirm, read_state, set_pending
+from rig.virtual.smp_codec import (
+    Group,
+    ImageError,
+    MgmtError,
+    Op,
+    Reassembler,
+    Request,
+    RequestRefused,
+    decode,
+    encode_response,
+    error_payload,
+)
+
+SMP_SERVICE = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
+SMP_CHARACTERISTIC = "da2e7828-fbce-4e01-ae9e-261174997c48"
+_RESET_DELAY_S = 0.25
+"""CONFIG_MCUMGR_GRP_OS_RESET_MS: the answer leaves before the reset comes."""
+_STARTUP_S = 0.05
+"""Kernel, drivers and Bluetooth start-up, from the jump to the first advertisement (estimate)."""
+
+
+class SmpApplication:
+    """Runs one start of the application.  Options are the `application:` keys of the boards file."""
+
+    def __init__(
+        self,
+        image: SampleApp,
+        board: BoardFacts,
+        *,
+        buf_size: int = 2475,
+        buf_count: int = 4,
+        max_mtu: int = 498,
+        advertising_interval_s: float = 0.1,
+        request_s: float = 0.002,
+    ) -> None:
+        self._image = image
+        self._board = board
+        self._buf_size, self._buf_count = buf_size, buf_count
+        self._max_mtu = max_mtu
+        self._interval_s = advertising_interval_s
+        self._request_s = request_s
+        self._requests: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def run(self, cpu: Cpu) -> None:
+        """Start up, advertise, and serve until this life of the processor ends."""
+        await self._announce(cpu)
+        if self._image.crash:
+            cpu.fault("the application crashes by design")
+        await cpu.sleep(_STARTUP_S)
+        server = SmpServer(cpu, self._board, buf_size=self._buf_size, buf_count=self._buf_count)
+        cpu.spawn(self._confirm_policy(cpu))
+        await self._serve(cpu, server)
+
+    async def _announce(self, cpu: Cpu) -> None:
+        reason = cpu.reset_reason
+        cpu.clear_reset_reason(int(ResetReason.PIN | ResetReason.WATCHDOG | ResetReason.SOFT | ResetReason.LOCKUP))
+        await cpu.print(f"*** {self._image.name} {self._image.version} ***")
+        await cpu.print(f"reset reason: 0x{int(reason):08x}")
+
+    async def _confirm_policy(self, cpu: Cpu) -> None:
+        if self._image.confirm is ConfirmPolicy.NEVER:
+            return
+        if self._image.confirm is ConfirmPolicy.AFTER_SELF_TEST:
+            await cpu.sleep(self._image.self_test_s)
+            await cpu.print("self-test: passed")
+        if await confirm(cpu, self._board.memory):
+            await cpu.print("image confirmed")
+
+    async def _serve(self, cpu: Cpu, server: SmpServer) -> None:
+        reassembler = Reassembler(self._buf_size)
+
+        def on_write(fragment: bytes) -> None:
+            packet = reassembler.feed(fragment)
+            if packet is not None:
+                self._requests.put_nowait(packet)
+
+        characteristic = Characteristic(
+            uuid=SMP_CHARACTERISTIC, properties=frozenset({"write-without-response", "notify"}), on_write=on_write
+        )
+        radio = cpu.radio
+        await radio.start(
+            [Service(uuid=SMP_SERVICE, characteristics=(characteristic,))], name=self._board.ble_name, max_mtu=self._max_mtu
+        )
+        await radio.advertise(name=self._board.ble_name, service_uuids=[SMP_SERVICE], interval_s=self._interval_s)
+        await cpu.print("advertising")
+        while True:
+            packet = await self._requests.get()
+            await cpu.sleep(self._request_s)
+            response = await server.answer(packet)
+            if response is not None and radio.is_connected:
+                await self._send(cpu, response)
+
+    async def _send(self, cpu: Cpu, response: bytes) -> None:
+        step = cpu.radio.mtu - 3
+        for start in range(0, len(response), step):
+            if not cpu.radio.is_connected:
+                return
+            await cpu.radio.notify(SMP_CHARACTERISTIC, response[start : start + step])
+
+
+class SmpServer:
+    """The os and image groups over whatever link brings the packets."""
+
+    def __init__(self, cpu: Cpu, board: BoardFacts, *, buf_size: int, buf_count: int) -> None:
+        self._cpu = cpu
+        self._memory = board.memory
+        self._buffers = {"buf_size": buf_size, "buf_count": buf_count}
+        self._upload = ImageUpload(cpu, board.memory)
+
+    async def answer(self, packet: bytes) -> bytes | None:
+        """Serve one request; None when there is nothing to say."""
+        request = decode(packet)
+        if request is None:
+            return None
+        try:
+            payload = await self._dispatch(request)
+        except RequestRefused as refusal:
+            payload = error_payload(request, refusal.code)
+        return encode_response(request, payload)
+
+    async def _dispatch(self, request: Request) -> dict[str, Any]:
+        match (request.group, request.command, request.op):
+            case (Group.OS, 0, Op.READ | Op.WRITE):
+                return {"r": request.payload.get("d", "")}
+            case (Group.OS, 5, Op.WRITE):
+                self._cpu.spawn(self._reset_soon())
+                return {}
+            case (Group.OS, 6, Op.READ):
+                return dict(self._buffers)
+            case (Group.OS, 8, Op.READ):
+                return {"bootloader": "MCUboot"} if not request.payload.get("query") else {"rc": int(MgmtError.NOT_SUPPORTED)}
+            case (Group.IMAGE, 0, Op.READ):
+                return self._state()
+            case (Group.IMAGE, 0, Op.WRITE):
+                return await self._set_state(request.payload)
+            case (Group.IMAGE, 1, Op.WRITE):
+                state = read_state(self._cpu, self._memory)
+                version = self._cpu.read(self._memory.primary.start + 20, 8)
+                return await self._upload.handle(request.payload, running_version=version, slot_free=state.secondary_free)
+            case (Group.IMAGE, 5, Op.WRITE):
+                return await self._erase()
+        raise RequestRefused(MgmtError.NOT_SUPPORTED)
+
+    async def _reset_soon(self) -> None:
+        await self._cpu.sleep(_RESET_DELAY_S)
+        self._cpu.reset()
+
+    def _state(self) -> dict[str, Any]:
+        """Image list as `img_mgmt_state` builds it: the active slot first, absent flags as false."""
+        state = read_state(self._cpu, self._memory)
+        images = [
+            {
+                "image": 0,
+                "slot": slot.slot,
+                "version": slot.version,
+                "hash": slot.image_hash,
+                "bootable": slot.bootable,
+                "pending": slot.pending,
+                "confirmed": slot.confirmed,
+                "active": slot.active,
+                "permanent": slot.permanent,
+            }
+            for slot in state.slots
+        ]
+        return {"images": images, "splitStatus": 0}
+
+    async def _set_state(self, payload: dict[str, Any]) -> dict[str, Any]:
+        wanted, permanent = payload.get("hash"), bool(payload.get("confirm", False))
+        slots = read_state(self._cpu, self._memory).slots
+        if wanted is None:
+            if not permanent:
+                raise RequestRefused(ImageError.INVALID_HASH)
+            await confirm(self._cpu, self._memory)
+            return self._state()
+        slot = next((slot for slot in slots if slot.image_hash == wanted), None)
+        if slot is None:
+            raise RequestRefused(ImageError.HASH_NOT_FOUND)
+        if slot.active:
+            if not permanent:
+                raise RequestRefused(ImageError.TEST_TO_ACTIVE_DENIED)
+            await confirm(self._cpu, self._memory)
+        else:
+            if slot.pending and not permanent:
+                raise RequestRefused(ImageError.IMAGE_ALREADY_PENDING)
+            await set_pending(self._cpu, self._memory, permanent=permanent)
+        return self._state()
+
+    async def _erase(self) -> dict[str, Any]:
+        if not read_state(self._cpu, self._memory).secondary_free:
+            raise RequestRefused(ImageError.NO_FREE_SLOT)
+        self._upload.forget()
+        await self._upload.erase()
+        return {}

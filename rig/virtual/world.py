@@ -1,0 +1,181 @@
+"""The virtual bench: boards on one air, with their instruments on wires that the ordinary drivers open by name.
+
+A `VirtualBench` is entered before a trial's instruments are opened and left after they are closed.  Everything random on it comes
+from the seed that it is given, so the same trial always meets the same bench.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from rig.errors import ConfigError, InstrumentError
+from rig.formats.sample_app import SampleApp
+from rig.model import Board
+from rig.virtual.air import CURRENT_AIR, Air
+from rig.virtual.cpu import Application, BoardFacts, Bootloader
+from rig.virtual.parts import PARTS
+from rig.virtual.power import PowerNode
+from rig.virtual.ppk2 import VirtualPpk2
+from rig.virtual.soc import Soc
+from rig.virtual.wires import CURRENT_WIRES, DeviceEnd, Wires
+
+_DEFAULT_BOOTLOADER = "rig.virtual.mcuboot:Mcuboot"
+_DEFAULT_APPLICATION = "rig.virtual.smp_application:SmpApplication"
+_T = TypeVar("_T")
+_SECTIONS = ("bootloader", "application", "power", "soc")
+
+CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
+
+
+class ConsoleLine:
+    """The board's UART transmitter on its wire."""
+
+    def __init__(self, end: DeviceEnd, baudrate: int) -> None:
+        self.byte_s = 10 / baudrate
+        self._end = end
+
+    def send(self, data: bytes) -> None:
+        if data:
+            self._end.send(data)
+
+
+class VirtualBoard:
+    """One DK: the SoC, its supply, and the wires that leave it."""
+
+    def __init__(self, board: Board, *, air: Air, wires: Wires, rng: random.Random) -> None:
+        self.name = board.name
+        self.device_id = random.Random(f"device-id/{board.name}").getrandbits(64)  # fixed for a board, whatever the trial's seed
+        part = PARTS[board.soc]
+        address = board.ble_address or _static_random_address(self.device_id)
+        facts = BoardFacts(name=board.name, part=part, memory=board.memory, ble_name=board.ble_name, ble_address=address)
+        self.power = PowerNode(**_section(board, "power"))
+        baudrate = int(board.console.options.get("baudrate", 115200))
+        self.soc = Soc(
+            facts=facts,
+            bootloader=_build_bootloader(board, facts),
+            application=_application_factory(board),
+            power=self.power,
+            uart=ConsoleLine(wires.add(f"{board.name}/console"), baudrate),
+            air=air,
+            rng=rng,
+            **_section(board, "soc"),
+        )
+        self.power.on_good = self.soc.power_good
+        self.power.on_fail = self.soc.power_fail
+        self.supply = VirtualPpk2(wires.add(f"{board.name}/ppk2"), self.power)
+
+
+class VirtualBench:
+    """`bench: {driver: virtual}`.  `seed` is the trial's; `boards` are those that the trial touches."""
+
+    def __init__(self, boards: Sequence[Board], *, seed: int, **air_options: Any) -> None:
+        self._specs = boards
+        self._seed = seed
+        self._air_options = air_options
+        self._boards: dict[str, VirtualBoard] = {}
+        self._tokens: list[Callable[[], None]] = []
+
+    async def __aenter__(self) -> Self:
+        rng = random.Random(f"bench/{self._seed}")
+        air = Air(seed=rng.getrandbits(32), **self._air_options)
+        wires = Wires()
+        self._enter(CURRENT_AIR, air)
+        self._enter(CURRENT_WIRES, wires)
+        self._enter(CURRENT_WORLD, self)
+        for spec in self._specs:
+            self._boards[spec.name] = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for board in self._boards.values():
+            board.soc.power_fail()
+            board.supply.close()
+        await asyncio.sleep(0)  # let cancelled firmware tasks end before their loop does
+        while self._tokens:
+            self._tokens.pop()()
+        for name, board in self._boards.items():
+            if board.soc.failure is not None and error is None:
+                raise InstrumentError(
+                    f"{name}.model",
+                    f"the bootloader or application class raised {type(board.soc.failure).__name__}: {board.soc.failure}",
+                    hint="mend the class named in the boards file",
+                ) from board.soc.failure
+
+    def board(self, name: str, *, user: str) -> VirtualBoard:
+        """The board called `name`; `user` is the instrument that asks."""
+        try:
+            return self._boards[name]
+        except KeyError:
+            raise InstrumentError(user, f"the virtual bench has no board {name!r}") from None
+
+    def _enter(self, variable: ContextVar[_T], value: _T) -> None:
+        token = variable.set(value)
+        self._tokens.append(lambda: variable.reset(token))
+
+
+def check_model(board: Board) -> list[tuple[tuple[str, ...], str]]:
+    """Problems of a board's ``model:`` section as (key path, reason); builds the classes, opens nothing."""
+    known = ", ".join(_SECTIONS)
+    problems = [((section,), f"unknown section; known: {known}") for section in board.model if section not in _SECTIONS]
+    part = PARTS[board.soc]
+    facts = BoardFacts(name=board.name, part=part, memory=board.memory, ble_name=board.ble_name, ble_address="00:00:00:00:00:00")
+    checks: dict[str, Callable[[], object]] = {
+        "bootloader": lambda: _build_bootloader(board, facts),
+        "application": lambda: _application_factory(board),
+        "power": lambda: PowerNode(**_section(board, "power")),
+    }
+    for section, build in checks.items():
+        try:
+            build()
+        except (ConfigError, TypeError, ValueError, AttributeError, ImportError) as error:
+            problems.append(((section,), str(error)))
+    return problems
+
+
+def _section(board: Board, name: str) -> dict[str, Any]:
+    section = board.model.get(name, {})
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"boards.{board.name}.model.{name} must be a mapping")
+    return dict(section)
+
+
+def _load_class(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"class {name!r} cannot be loaded: {error}; write it as module:Class") from None
+
+
+def _build_bootloader(board: Board, facts: BoardFacts) -> Bootloader:
+    options = _section(board, "bootloader")
+    cls = _load_class(str(options.pop("class", _DEFAULT_BOOTLOADER)))
+    bootloader: Bootloader = getattr(cls, "for_board", cls)(facts, **options)
+    return bootloader
+
+
+def _application_factory(board: Board) -> Callable[[SampleApp, BoardFacts], Application]:
+    options = _section(board, "application")
+    cls = _load_class(str(options.pop("class", _DEFAULT_APPLICATION)))
+
+    def build(image: SampleApp, facts: BoardFacts) -> Application:
+        application: Application = cls(image, facts, **options)
+        return application
+
+    return build
+
+
+def _static_random_address(device_id: int) -> str:
+    """Static random address from FICR.DEVICEADDR: the two top bits are set (Core Specification Vol 6 Part B 1.3.2.1)."""
+    raw = (device_id & 0xFFFF_FFFF_FFFF) | 0xC000_0000_0000
+    return ":".join(f"{(raw >> shift) & 0xFF:02X}" for shift in range(40, -8, -8))
+
+
