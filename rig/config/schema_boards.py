@@ -118,8 +118,8 @@ class Region(Strict):
 class PresetMemory(Strict):
     """The memory map that Zephyr's board files give the SoC."""
 
-    preset: Literal["swap-offset", "swap-move", "swap-scratch", "overwrite"]
-    """How MCUboot was built: swap-offset, swap-move, swap-scratch or overwrite."""
+    preset: Literal["swap-offset", "swap-move", "swap-scratch", "overwrite-only"]
+    """How MCUboot was built: swap-offset, swap-move, swap-scratch or overwrite-only."""
 
 
 class ExplicitMemory(Strict):
@@ -189,7 +189,7 @@ class BoardEntry(Strict):
     """Console lines that the rig understands."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
-    model: dict[str, Any] = {}
+    model: Annotated[dict[str, Any], Field(default_factory=dict)]
     """Virtual boards only: bootloader, application and parts, as the virtual bench documents them."""
 
 
@@ -198,7 +198,7 @@ class BoardsDocument(Strict):
 
     bench: Bench
     """What kind of bench this is."""
-    defaults: dict[str, Any] = {}
+    defaults: Annotated[dict[str, Any], Field(default_factory=dict)]
     """Keys that every board gets unless it has its own; mappings are merged key by key."""
     boards: Annotated[list[Any], Field(min_length=1)]
     """The boards, at least one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -112,6 +112,15 @@ def _app_size(value: int) -> int:
     return value
 
 
+def _flag(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise PydanticCustomError("flag", "a flag is text, a number, true or false")
+    return value
+
+
+Flag = Annotated[Any, PlainValidator(_flag), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+
+
 class Build(Strict):
     """A sample application, made and signed for each SoC."""
 
@@ -125,7 +134,7 @@ class Build(Strict):
     """How long its self-test takes in seconds, 0 to 600."""
     crash: bool = False
     """Whether it faults right after its start; false when left out."""
-    flags: dict[Annotated[str, Field(min_length=1)], str | int | float | bool] = {}
+    flags: Annotated[dict[str, Flag], Field(default_factory=dict)]
     """Further behaviour for the application class of the virtual board, as a flat mapping."""
     seed: Seed = 0
     """Makes two images of the same version differ, 0 to 2^63 - 1."""
@@ -385,6 +394,3 @@ class ScenarioDocument(Strict):
     """What a good device does without a fault: updated, rolled_back or refused."""
     accept: Accept = Accept()
     """When the campaign is accepted."""
-
-
-SOC_NAMES: tuple[str, ...] = get_args(Soc)

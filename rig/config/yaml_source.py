@@ -28,6 +28,7 @@ MAX_FILE_SIZE = 1024 * 1024
 _MAX_NODES = 100_000
 _CORE = "tag:yaml.org,2002:"
 _EXCERPT_WIDTH = 110
+_NO_TEXT = "text with half of a surrogate pair"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,8 @@ def key_path(loc: Sequence[str | int]) -> str:
     """``('boards', 1, 'supply')`` as people write it: ``boards[1].supply``."""
     text = ""
     for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        word = f"[{step}]" if isinstance(step, int) else step if step.isprintable() else repr(step)
+        text += f".{word}" if text and isinstance(step, str) else word
     return text
 
 
@@ -230,6 +232,9 @@ class _Builder:
                 self._document.report(at, key=key_path(loc), reason=f"{shown} is not a word that can be a key", hint="quote it")
                 continue
             key = str(key_node.value)
+            if not _is_text(key):
+                self._document.report(at, key=key_path(loc), reason=_NO_TEXT)
+                continue
             if key in result:
                 first = result[key].key_at
                 where = f", first in line {first.line + 1}" if first else ""
@@ -241,6 +246,9 @@ class _Builder:
     def _scalar(self, node: YamlNode, loc: Loc, at: Position) -> Any:
         kind = str(node.tag).removeprefix(_CORE)
         text = str(node.value)
+        if not _is_text(text):
+            self._document.report(at, key=key_path(loc), reason=_NO_TEXT)
+            return None
         try:
             match kind:
                 case "null":
@@ -263,9 +271,19 @@ class _Builder:
 def _integer(text: str) -> int:
     """Core schema of YAML 1.2: decimal, 0x and 0o; underscores between digits are accepted as in Python."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
-    if digits.startswith(("0x", "0o")):
-        return sign * int(digits, 0)
-    return sign * int(digits)
+    number = int(digits, 0) if digits.startswith(("0x", "0o")) else int(digits)
+    if number >= 2**64:
+        raise ValueError("no key of ours takes a number beyond 64 bits")
+    return sign * number
+
+
+def _is_text(text: str) -> bool:
+    """Whether `text` can be written to a file: a YAML escape can stand for half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _real(text: str) -> float:

@@ -47,6 +47,11 @@ class TlvType(IntEnum):
     SIG_PURE = 0x25
 
 
+BUILT_HEADER_SIZE = 0x200
+"""Header size of the images that the project builds: it keeps the vector table where the Cortex-M4 can use it."""
+BUILT_TLV_SIZE_MAX = 4 + (4 + 32) + (4 + 32) + (4 + 256)
+"""Most bytes that the TLV area of such an image takes: info, SHA-256, key hash, RSA-2048 signature."""
+
 _HASHES = {TlvType.SHA256: hashlib.sha256, TlvType.SHA384: hashlib.sha384, TlvType.SHA512: hashlib.sha512}
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 from rig.bench import Dut
 from rig.errors import DutError, InstrumentError, NotFound, Refused
@@ -30,8 +30,9 @@ _MARKER_SIZE = 256
 class TrialRun:
     """Runs `trial` on `dut` and leaves everything that was seen in `attempt`."""
 
-    def __init__(self, trial: Trial, dut: Dut, attempt: Attempt) -> None:
+    def __init__(self, trial: Trial, dut: Dut, attempt: Attempt, read_image: Callable[[ImageFile], bytes]) -> None:
         self._trial = trial
+        self._read_image = read_image
         self._dut = dut
         self._attempt_record = attempt
         self._journal = attempt.journal
@@ -90,11 +91,11 @@ class TrialRun:
 
     async def _program(self) -> None:
         memory, probe, trial = self._dut.board.memory, self._dut.probe, self._trial
-        await probe.program(memory.primary.start, _read(trial.old))
+        await probe.program(memory.primary.start, self._read_image(trial.old))
         await probe.erase(memory.primary.end - _PAGE, _PAGE)
         await self._erase_used(memory.secondary)
         if trial.staged:
-            await probe.program(memory.secondary.start + memory.upload_offset, _read(trial.new))
+            await probe.program(memory.secondary.start + memory.upload_offset, self._read_image(trial.new))
         await probe.program(memory.user_data.start, self._marker)
         self._journal.emit("probe", "probe.program", old=trial.old.version, staged=trial.new.version if trial.staged else None)
 
@@ -155,7 +156,7 @@ class TrialRun:
                 return True
             reached = await self._flow.advance(
                 bytes.fromhex(trial.new.image_hash),
-                _read(trial.new),
+                self._read_image(trial.new),
                 trial.request,
                 confirm=trial.confirm,
                 after_install=self._after_install,
@@ -207,7 +208,7 @@ class TrialRun:
         for _ in range(_ATTEMPTS):
             self._recorder.attempt += 1
             try:
-                if await self._flow.advance(target, _read(image), Request.TEST, confirm=True, after_install=after_install):
+                if await self._flow.advance(target, self._read_image(image), Request.TEST, confirm=True, after_install=after_install):
                     self._journal.emit("run", "again.end", version=image.version, reached=True)
                     return
                 after_install = True
@@ -224,7 +225,3 @@ class TrialRun:
             info = await self._dut.probe.info()
             self._attempt_record.save("flash.bin", await self._dut.probe.read(0, info.flash_size))
             self._journal.emit("probe", "probe.dump", file="flash.bin")
-
-
-def _read(image: ImageFile) -> bytes:
-    return Path(image.path).read_bytes()

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from rig.errors import StorageError
 from rig.journal import JournalContents, read_journal
@@ -14,6 +14,8 @@ from rig.model import ImageFile, Json, Judgement, Trial
 from rig.store import disk, layout
 from rig.store.codec import canonical, from_json, to_json
 from rig.store.records import Evidence, Plan, Provenance, TrialRecord
+
+T = TypeVar("T")
 
 
 class Campaign:
@@ -78,8 +80,8 @@ class Campaign:
     def record(self, trial_id: str) -> TrialRecord:
         """What is stored about one trial."""
         trial, folder = self.trial(trial_id), self.trial_folder(trial_id)
-        judgement = self._read(Judgement, folder / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT)
-        evidence = self._read(Evidence, folder / layout.EVIDENCE, layout.EVIDENCE_FORMAT) if judgement else None
+        judgement = _read_if_there(Judgement, folder / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT)
+        evidence = _read_if_there(Evidence, folder / layout.EVIDENCE, layout.EVIDENCE_FORMAT) if judgement else None
         aside = len(self.aside(trial_id)) + (judgement is None and folder.exists())
         return TrialRecord(trial=trial, judgement=judgement, evidence=evidence, interrupted=aside)
 
@@ -141,8 +143,9 @@ class Campaign:
         disk.write_json(self.product(layout.SUMMARY), layout.SUMMARY_FORMAT, summary, campaign=self.path)
         return self.product(layout.SUMMARY)
 
-    def _read[T](self, kind: type[T], path: Path, form: str) -> T | None:
-        return from_json(kind, disk.read_json(path, form), file=str(path)) if path.exists() else None
+
+def _read_if_there(kind: type[T], path: Path, form: str) -> T | None:
+    return from_json(kind, disk.read_json(path, form), file=str(path)) if path.exists() else None
 
 
 def _check(plan: Plan) -> None:

@@ -33,7 +33,7 @@ class _Mismatch(Exception):
 def to_json(record: object) -> Json:
     """The JSON form of a record: every field, enumerations by value, tuples as lists."""
     if is_dataclass(record):
-        return {name: to_json(getattr(record, name)) for name in _names(type(record))}
+        return {name: to_json(getattr(record, name)) for name in _names(cast("Any", type(record)))}
     if isinstance(record, StrEnum):
         return record.value
     if isinstance(record, Mapping):
@@ -50,13 +50,13 @@ def from_json(kind: type[T], value: Json, *, file: str) -> T:
         StorageError: a field is unknown, missing, or has the wrong type; the message names `file` and the field.
     """
     try:
-        return cast("T", _reader(kind)(value, ""))
+        return cast("T", _reader(cast("Any", kind))(value, ""))
     except _Mismatch as error:
         raise StorageError(f"{file}: {error}") from None
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 

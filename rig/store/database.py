@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
 
@@ -91,12 +91,18 @@ def running_row(record: TrialRecord) -> Row:
 def _row(record: TrialRecord, number: int, state: str) -> Row:
     trial, judgement = record.trial, record.judgement
     row = Row(
-        trial=trial.id, number=number, state=state, scenario=trial.scenario, board=trial.board, stratum=trial.stratum, seed=trial.seed
+        trial=trial.id,
+        number=number,
+        state=state,
+        scenario=trial.scenario,
+        board=trial.board,
+        stratum=trial.stratum,
+        seed=trial.seed,
     )
     if judgement is None or state != "judged":
         return row
-    return Row(
-        **{name: getattr(row, name) for name in _COLUMNS[:7]},
+    return replace(
+        row,
         verdict=judgement.verdict.value,
         outcome=judgement.outcome.value,
         reason=judgement.reason,

@@ -13,7 +13,7 @@ from rig.store import disk
 
 
 class CampaignLock:
-    """Held from construction until `release`; the file says who holds it, and stays behind empty.
+    """Held from construction until `close`; the file says who holds it, and stays behind empty.
 
     The lock itself is the kernel's (`flock`), so a holder that was killed leaves nothing to clean up, and a recycled process
     number cannot be mistaken for it.
@@ -41,7 +41,7 @@ class CampaignLock:
             os.close(self._file)
             raise disk.refused(path, error, campaign=campaign) from error
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let another run have the campaign."""
         os.ftruncate(self._file, 0)
         os.close(self._file)

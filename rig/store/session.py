@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import apsw
 
 from rig.errors import StorageError
 from rig.model import Judgement
@@ -17,6 +14,7 @@ from rig.store.attempt import Attempt
 from rig.store.campaign import Campaign
 from rig.store.codec import to_json
 from rig.store.lock import CampaignLock
+from rig.store.rebuild import align_database
 
 
 class Session:
@@ -31,13 +29,12 @@ class Session:
 
     def __init__(self, campaign: Campaign) -> None:
         self.campaign = campaign
-        self.notes: list[str] = []
         self._lock = CampaignLock(campaign.path / layout.LOCK, campaign=campaign.path)
         try:
-            self._reconcile()
+            self.notes: tuple[str, ...] = tuple(align_database(campaign))
             self._writer = database.Writer(campaign.path / layout.DATABASE)
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
 
     def __enter__(self) -> Self:
@@ -112,7 +109,7 @@ class Session:
         try:
             self._writer.close()
         finally:
-            self._lock.release()
+            self._lock.close()
 
     def _store(self, folder: Path, judgement: Judgement) -> None:
         disk.write_json(folder / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT, to_json(judgement), campaign=self.campaign.path)
@@ -125,13 +122,3 @@ class Session:
             disk.sync_folder(target.parent)
         except OSError as error:
             raise disk.refused(source, error, campaign=self.campaign.path) from error
-
-    def _reconcile(self) -> None:
-        path = self.campaign.path / layout.DATABASE
-        fresh = not path.exists()
-        try:
-            changed = _align(self.campaign, path)
-        except apsw.NotADBError, apsw.CorruptError:  # TODO
-            raise
-        if changed and not fresh:
-            self.notes.append(f"{path.name}: brought into line with the files of {changed} attempt{'s' if changed > 1 else ''}")

@@ -18,7 +18,6 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
 
 from rig.errors import InstrumentError
 
-
 _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
 
@@ -96,7 +95,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: Unpack[_Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: *_Ts
     ) -> asyncio.Future[_T]:
         self._jumping.jobs_in_threads += 1
         future = super().run_in_executor(executor, func, *args)

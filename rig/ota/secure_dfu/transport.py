@@ -77,6 +77,10 @@ class Inbox:
                 await self._reader
             finally:
                 self._reader = None
+        return self.take()
+
+    def take(self) -> bytes:
+        """The oldest unread one, which there must be."""
         return self._unread.popleft()
 
     def _wake(self) -> None:

@@ -1,0 +1,225 @@
+"""boards.yaml → `rig.model.Board`s, or every problem at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from rig.config.problems import Checked, checked, suggestion
+from rig.config.schema_boards import BoardEntry, BoardsDocument, ExplicitMemory, PresetMemory
+from rig.config.schema_boards import Region as RegionEntry
+from rig.config.schema_parts import Strict
+from rig.config.yaml_source import Document, Node, key_path, merged
+from rig.drivers import MODEL_CHECKS, resolve
+from rig.errors import ConfigError
+from rig.formats.soc import PAGE_SIZE, SOCS
+from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol, Region
+
+_WHOLE = frozenset({"memory"})
+_SELECTORS = ("driver", "class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardsFile:
+    """A boards file that has been checked.  `bench` names the bench's driver; ``lab`` means that nothing has to be built."""
+
+    file: str
+    bench: InstrumentSpec
+    boards: tuple[Board, ...]
+
+
+# ------------------------------------------------------------------------------------------------------- memory presets
+def _slots(start: int, size: int) -> tuple[Region, Region]:
+    return Region(start=start, size=size), Region(start=start + size, size=size)
+
+
+def _preset(soc: str, mode: str) -> MemoryMap:
+    """Zephyr's partition maps: the current ones, and the older ones with a scratch area.
+
+    Source: Zephyr `dts/vendor/nordic/nrf52840_partition.dtsi` and `boards/nordic/nrf52dk`; the nRF52833 has the flash and the map
+    of the nRF52832.
+    """
+    large = soc == "nrf52840"
+    storage = Region(start=0xF8000, size=0x8000) if large else Region(start=0x7A000, size=0x6000)
+    if mode == "swap-scratch":
+        primary, secondary = _slots(0xC000, 0x67000 if large else 0x32000)
+        scratch = Region(start=0xDA000, size=0x1E000) if large else Region(start=0x70000, size=0xA000)
+        return MemoryMap(primary=primary, secondary=secondary, scratch=scratch, user_data=storage)
+    primary, secondary = _slots(0xC000, 0x76000 if large else 0x37000)
+    offset = PAGE_SIZE if mode == "swap-offset" else 0
+    return MemoryMap(primary=primary, secondary=secondary, user_data=storage, upload_offset=offset)
+
+
+def _memory(entry: PresetMemory | ExplicitMemory, soc: str) -> MemoryMap:
+    if isinstance(entry, PresetMemory):
+        return _preset(soc, entry.preset)
+    return MemoryMap(
+        primary=_region(entry.primary),
+        secondary=_region(entry.secondary),
+        user_data=_region(entry.user_data),
+        scratch=_region(entry.scratch) if entry.scratch else None,
+        upload_offset=entry.upload_offset,
+    )
+
+
+def _region(entry: RegionEntry) -> Region:
+    return Region(start=entry.start, size=entry.size)
+
+
+# ----------------------------------------------------------------------------------------------------------- conversion
+def read_boards(document: Document) -> BoardsFile | None:
+    """Check `document` and convert it; None when it has problems, all of which are then in it."""
+    if document.root is None:
+        return None
+    top = checked(BoardsDocument, document.root, document)
+    if top is None:
+        return None
+    bench = _spec(top.model.bench) if top.has("bench") else None
+    nodes = list(_entries(document.root)) if top.has("boards") else []
+    boards = [board for node in nodes if (board := _read_board(node, document, bench))]
+    _check_uniqueness(nodes, document)
+    if document.problems or bench is None:
+        return None
+    return BoardsFile(file=document.file, bench=bench, boards=tuple(boards))
+
+
+def _entries(root: Node) -> Iterator[Node]:
+    """The boards with the defaults merged in, each value still at its own place."""
+    defaults, boards = root.child("defaults"), root.child("boards")
+    assert boards is not None
+    for node in boards.value:
+        yield merged(defaults, node, whole=_WHOLE, selectors=_SELECTORS) if defaults else node
+
+
+def _read_board(node: Node, document: Document, bench: InstrumentSpec | None) -> Board | None:
+    entry = checked(BoardEntry, node, document)
+    if entry is None:
+        return None
+    _check_memory(entry, node, document)
+    _check_voltage(entry, node, document)
+    if not entry.complete:
+        return None
+    board = _board(entry.model)
+    if bench is not None:
+        _check_model(board, node, document, bench)
+    return board
+
+
+def _board(entry: BoardEntry) -> Board:
+    return Board(
+        name=entry.name,
+        soc=entry.soc,
+        protocol=entry.protocol,
+        ble_name=entry.ble.name,
+        ble_address=entry.ble.address,
+        memory=_memory(entry.memory, entry.soc),
+        probe=_spec(entry.probe),
+        supply=_spec(entry.supply),
+        console=_spec(entry.console),
+        radio=_spec(entry.radio),
+        counter=_spec(entry.counter) if entry.counter else None,
+        signals=ConsoleSignals(reset_reason=entry.signals.reset_reason, ready=entry.signals.ready),
+        sacrificial=entry.sacrificial,
+        model=entry.model,
+    )
+
+
+def _spec(entry: Strict) -> InstrumentSpec:
+    options = entry.model_dump(exclude_none=True)
+    return InstrumentSpec(driver=options.pop("driver"), options=options)
+
+
+# --------------------------------------------------------------------------------------------------------------- checks
+def _check_memory(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
+    """Regions must lie in the SoC's flash and apart from each other; presets are MCUboot's."""
+    if not entry.has("soc", "memory"):
+        return
+    memory, soc = node.child("memory"), SOCS[entry.model.soc]
+    assert memory is not None
+    form = entry.model.memory
+    if isinstance(form, PresetMemory):
+        if entry.has("protocol") and entry.model.protocol is Protocol.SECURE_DFU:
+            at = memory.child("preset") or memory
+            hint = "write primary (bank 0), secondary (bank 1) and user_data out"
+            document.report(at.at, key=key_path(at.loc), reason="presets are memory maps of MCUboot boards", hint=hint)
+        return
+    regions = {name: region for name in ExplicitMemory.model_fields if isinstance(region := getattr(form, name), RegionEntry)}
+    for name, region in regions.items():
+        if region.start + region.size > soc.flash_size:
+            at = memory.child(name) or memory
+            reason = f"ends at 0x{region.start + region.size:x}, beyond the {soc.flash_size // 1024} KiB flash of {soc.name}"
+            document.report(at.at, key=key_path(at.loc), reason=reason)
+    for (first, one), (second, two) in combinations(regions.items(), 2):
+        if one.start < two.start + two.size and two.start < one.start + one.size:
+            at = memory.child(second) or memory
+            document.report(at.at, key=key_path(at.loc), reason=f"overlaps {first}")
+
+
+def _check_voltage(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
+    """More than the SoC stands destroys it; less than it needs never boots."""
+    if not entry.has("soc", "supply"):
+        return
+    low, high = SOCS[entry.model.soc].supply_mv
+    if not low <= entry.model.supply.voltage_mv <= high:
+        at = node.at_loc(("supply", "voltage_mv")) or node.child("supply") or node
+        reason = f"{entry.model.supply.voltage_mv} mV is outside what an {entry.model.soc} stands ({low} to {high} mV)"
+        document.report(at.at, key=key_path(at.loc), reason=reason)
+
+
+def _check_model(board: Board, node: Node, document: Document, bench: InstrumentSpec) -> None:
+    """The `model:` section belongs to the bench's own driver, which alone can check it."""
+    section = node.child("model")
+    if bench.driver not in MODEL_CHECKS:
+        if section is not None and board.model:
+            reason = f"describes a virtual board, but the bench is {bench.driver!r}"
+            document.report(section.key_at, key=key_path(section.loc), reason=reason, hint="remove it, or use bench driver 'virtual'")
+        return
+    try:
+        found = resolve(MODEL_CHECKS[bench.driver])(board)
+    except ConfigError as error:
+        document.report(node.at, key=key_path(node.loc), reason=str(error))
+        return
+    for path, reason in found:
+        at = section or node
+        for step in path:
+            at = at.child(step) or at
+        document.report(at.key_at or at.at, key=key_path((*(section or node).loc, *path)), reason=reason)
+
+
+def _check_uniqueness(nodes: list[Node], document: Document) -> None:
+    """Two boards must not share a name, a Bluetooth address, a name on the air that nothing tells apart, or a port."""
+    seen: dict[tuple[str, str], tuple[int, Node]] = {}
+    for index, node in enumerate(nodes):
+        for kind, value, at, what in _claims(node):
+            owner, first = seen.setdefault((kind, value), (index, at))
+            if first is at:
+                if owner != index:
+                    document.report(at.at, key=key_path(at.loc), reason=f"several boards get {what} from here")
+                continue
+            reason = f"{what} is taken already by {key_path(first.loc)} in line {first.at.line + 1}"
+            document.report(at.at, key=key_path(at.loc), reason=reason)
+
+
+def _claims(node: Node) -> Iterator[tuple[str, str, Node, str]]:
+    """What a board wants for itself: (kind, value to compare, place, words)."""
+    if name := _text(node, "name"):
+        yield "name", name.value.casefold(), name, f"the board name {name.value!r}"
+    if address := _text(node, "ble", "address"):
+        yield "address", address.value.upper(), address, f"the Bluetooth address {address.value!r}"
+    elif ble_name := _text(node, "ble", "name"):
+        yield "ble", ble_name.value, ble_name, f"without an address, the name on the air {ble_name.value!r}"
+    for instrument in ("supply", "console"):
+        if port := _text(node, instrument, "port"):
+            yield "port", os.path.realpath(port.value), port, f"the port {port.value!r}"
+
+
+def _text(node: Node, *loc: str) -> Node | None:
+    found = node.at_loc(loc)
+    return found if found is not None and isinstance(found.value, str) else None
+
+
+def known_board(name: str, boards: BoardsFile) -> str:
+    """A hint for a board name that is not in `boards`."""
+    return suggestion(name, [board.name for board in boards.boards])

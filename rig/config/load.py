@@ -1,0 +1,118 @@
+"""Paths → checked configuration.  Nothing is opened but the files named, and all problems are reported at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.config import yaml_source
+from rig.config.boards import BoardsFile, read_boards
+from rig.config.check import check
+from rig.config.problems import suggestion
+from rig.config.scenarios import read_scenario
+from rig.errors import ConfigError, Problem
+from rig.scenario import Scenario
+
+SCENARIO_FOLDER = Path("tests_hil/scenarios")
+"""Where a bare scenario name is looked up, relative to the working directory."""
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A bench and what shall run on it, checked against each other."""
+
+    boards: BoardsFile
+    scenarios: tuple[Scenario, ...]
+
+
+def load(boards: PathLike, scenarios: Sequence[PathLike]) -> Configuration:
+    """Load and cross-check everything.  Raises one `ConfigError` with the problems of all files."""
+    try:
+        boards_file = load_boards(boards)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *_problems_of(scenarios)]) from None
+    loaded = load_scenarios(scenarios)
+    check(boards_file, loaded)
+    return Configuration(boards=boards_file, scenarios=loaded)
+
+
+def _problems_of(scenarios: Sequence[PathLike]) -> tuple[Problem, ...]:
+    try:
+        load_scenarios(scenarios)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def load_boards(path: PathLike) -> BoardsFile:
+    """The bench that the boards file at `path` describes.  Raises `ConfigError` with every problem in it."""
+    document = yaml_source.read(Path(path), shown_as=os.fspath(path))
+    boards = read_boards(document)
+    if boards is None:
+        raise ConfigError(_sorted(document.problems))
+    return boards
+
+
+def load_scenarios(paths: Sequence[PathLike]) -> tuple[Scenario, ...]:
+    """The scenarios that `paths` name, in that order; raises `ConfigError` with the problems of all of them.
+
+    A path is a file, a folder (its ``*.yaml``, sorted), or the bare name of a file in `SCENARIO_FOLDER`.  A file named twice counts
+    once.
+    """
+    problems: list[Problem] = []
+    files = dict.fromkeys(file for path in paths for file in _files(os.fspath(path), problems))
+    if not paths:
+        problems.append(Problem(file=str(SCENARIO_FOLDER), reason="no scenario was named"))
+    scenarios: list[Scenario] = []
+    for file in files:
+        document = yaml_source.read(Path(file), shown_as=file)
+        scenario = read_scenario(document)
+        problems += _sorted(document.problems)
+        if scenario is not None:
+            problems += _same_name(scenario, scenarios)
+            scenarios.append(scenario)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(scenarios)
+
+
+def _files(name: str, problems: list[Problem]) -> Iterator[str]:
+    """The files that one argument stands for; a file that is missing is reported when it is read."""
+    path, shipped = Path(name), SCENARIO_FOLDER / f"{name}.yaml"
+    if "\0" in name or not name:
+        problems.append(Problem(file=repr(name), reason="is no file name"))
+    elif path.is_dir():
+        found = sorted(str(file) for file in path.glob("*.yaml"))
+        if not found:
+            problems.append(Problem(file=name, reason="the folder holds no *.yaml"))
+        yield from found
+    elif path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        yield str(path)
+    elif shipped.exists():
+        yield str(shipped)
+    else:
+        known = sorted(file.stem for file in SCENARIO_FOLDER.glob("*.yaml"))
+        reason = f"no such file, and no scenario of this name in {SCENARIO_FOLDER}"
+        problems.append(Problem(file=name, reason=reason, hint=suggestion(name, known)))
+
+
+def _same_name(scenario: Scenario, before: Sequence[Scenario]) -> Iterator[Problem]:
+    for other in before:
+        if other.name == scenario.name:
+            place, first = scenario.places["scenario"], other.places["scenario"]
+            yield Problem(
+                file=scenario.file,
+                line=place.line,
+                column=place.column,
+                key="scenario",
+                reason=f"the name {scenario.name!r} is taken already, in {other.file}:{first.line}",
+                excerpt=place.excerpt,
+            )
+
+
+def _sorted(problems: Sequence[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: (problem.line, problem.column))

@@ -1,0 +1,316 @@
+"""A scenario file → `rig.scenario.Scenario`, or every problem at once.  Image and key files that it names are read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rig.config import schema_scenario as schema
+from rig.config.problems import Checked, checked
+from rig.config.yaml_source import Document, Loc, Node, key_path
+from rig.errors import ConfigError
+from rig.formats import mcuboot_image, signing_key
+from rig.model import Limits, Phase, Protocol, Request, TriggerKind
+from rig.scenario import (
+    Acceptance,
+    BoardSelection,
+    Bound,
+    Choice,
+    Draw,
+    Expectation,
+    FaultShare,
+    Fixed,
+    ImageBuild,
+    ImageChoice,
+    ImagePath,
+    Images,
+    ImageSource,
+    Place,
+    PowerCutTemplate,
+    Scenario,
+    TriggerTemplate,
+    Uniform,
+)
+
+MAX_IMAGE_SIZE = 4 * 1024 * 1024
+_ROLES = ("old", "new", "again")
+_SAME = "is the same image as images.{before}, so that nobody could tell whether the update worked"
+
+
+def read_scenario(document: Document) -> Scenario | None:
+    """Check `document` and convert it; None when it has problems, all of which are then in it."""
+    if document.root is None:
+        return None
+    entry = checked(schema.ScenarioDocument, document.root, document)
+    if entry is None:
+        return None
+    _check_protocol(entry, document)
+    _check_files(document)
+    _check_update(entry, document)
+    _check_expectation(entry, document)
+    _check_faults(entry, document)
+    if document.problems:
+        return None
+    return _scenario(entry.model, document)
+
+
+# ----------------------------------------------------------------------------------------------------------- conversion
+def _scenario(entry: schema.ScenarioDocument, document: Document) -> Scenario:
+    again = entry.images.again is not None
+    return Scenario(
+        name=entry.scenario,
+        description=entry.description,
+        protocol=entry.protocol,
+        boards=_selection(entry.boards),
+        images=_images(entry.images, Path(document.file).parent),
+        request=entry.update.request,
+        confirm=entry.update.confirm,
+        staged=entry.update.staged,
+        again=float(again) if entry.update.again is None else entry.update.again,
+        faults=tuple(_fault(fault) for fault in entry.faults),
+        trials=entry.trials,
+        seed=entry.seed,
+        limits=Limits(**entry.limits.model_dump()),
+        expect=entry.expect,
+        accept=Acceptance(**entry.accept.model_dump()),
+        file=document.file,
+        places=_places(document),
+    )
+
+
+def _selection(entry: Any) -> BoardSelection:
+    if isinstance(entry, schema.SocSelection):
+        return BoardSelection(socs=entry.soc)
+    return BoardSelection() if entry == "all" else BoardSelection(names=entry)
+
+
+def _images(entry: schema.ImageSet, folder: Path) -> Images:
+    return Images(
+        old=_image(entry.old, folder),
+        new=_image(entry.new, folder),
+        again=_image(entry.again, folder) if entry.again else None,
+        key=str(folder / entry.key) if entry.key else None,
+        signature=entry.signature.value,
+    )
+
+
+def _image(entry: Any, folder: Path) -> ImageChoice:
+    if isinstance(entry, schema.SourcesBySoc):
+        by_soc = {soc: getattr(entry, soc) for soc in schema.SourcesBySoc.model_fields}
+        return ImageChoice(by_soc={soc: _source(source, folder) for soc, source in by_soc.items() if source is not None})
+    return ImageChoice(every=_source(entry, folder))
+
+
+def _source(entry: schema.BuildSource | schema.FileSource, folder: Path) -> ImageSource:
+    if isinstance(entry, schema.FileSource):
+        return ImagePath(path=str(folder / entry.file))
+    build = entry.build
+    return ImageBuild(
+        version=build.version,
+        size=build.size,
+        confirm=build.confirm.value,
+        self_test_s=build.self_test_s,
+        crash=build.crash,
+        flags=build.flags,
+        seed=build.seed,
+    )
+
+
+def _fault(entry: Any) -> FaultShare:
+    if isinstance(entry, schema.ControlEntry):
+        return FaultShare(cut=None, share=entry.none.share)
+    if not isinstance(entry, schema.PowerCutEntry):
+        return FaultShare(cut=None)
+    cut = entry.power_cut
+    template = PowerCutTemplate(
+        trigger=_trigger(cut.trigger, cut.offset_ms),
+        off_s=_draw(cut.off_ms, per=1000),
+        repeat=cut.repeat,
+        on_s=_draw(cut.on_ms, per=1000) if cut.on_ms is not None else Fixed(value=0.0),
+    )
+    return FaultShare(cut=template, share=cut.share)
+
+
+def _trigger(entry: schema.Trigger, offset_ms: Any) -> TriggerTemplate:
+    offset = _draw(offset_ms, per=1000)
+    if entry.console is not None:
+        count = _draw(entry.count if entry.count is not None else 1)
+        kind = TriggerKind.CONSOLE
+        return TriggerTemplate(kind=kind, phase=entry.phase, count=count, pattern=entry.console, offset_s=offset)
+    for kind in (TriggerKind.CHUNK, TriggerKind.BYTE, TriggerKind.FLASH_OPERATION):
+        count_entry = getattr(entry, kind.value)
+        if count_entry is not None:
+            phase = entry.phase if kind is TriggerKind.FLASH_OPERATION else Phase.UPLOAD
+            return TriggerTemplate(kind=kind, phase=phase, count=_draw(count_entry), offset_s=offset)
+    kind = TriggerKind.TIME if entry.time else TriggerKind.PHASE
+    return TriggerTemplate(kind=kind, phase=entry.phase, offset_s=offset)
+
+
+def _draw(entry: Any, *, per: int | None = None) -> Draw:
+    """`entry` as a draw; with `per` its numbers are times, so many to the second."""
+
+    def value(given: Any) -> Bound:
+        bound: Bound = given if per is None else given / per
+        return bound
+
+    if isinstance(entry, schema.UniformCount | schema.UniformDelay | schema.UniformDuration):
+        low, high = entry.uniform
+        return Uniform(low=value(low), high=value(high))
+    if isinstance(entry, schema.ChoiceCount | schema.ChoiceDelay | schema.ChoiceDuration):
+        return Choice(values=tuple(value(given) for given in entry.choice))
+    return Fixed(value=value(entry))
+
+
+def _places(document: Document) -> dict[str, Place]:
+    assert document.root is not None
+    return {
+        key_path(node.loc): Place(line=node.at.line + 1, column=node.at.column + 1, excerpt=document.excerpt(node.at))
+        for node in document.root.walk()
+        if node.loc
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- checks
+def _report(document: Document, *loc: str | int, reason: str, hint: str = "") -> None:
+    """Add a problem at `loc`, or at the innermost key above it that the file has."""
+    assert document.root is not None
+    node = document.root
+    for step in loc:
+        node = node.child(step) or node
+    document.report(node.at if node.loc else None, key=key_path(loc), reason=reason, hint=hint)
+
+
+def _check_protocol(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
+    if entry.has("protocol") and entry.model.protocol is Protocol.SECURE_DFU:
+        _report(document, "protocol", reason="images for secure_dfu can neither be read nor built by this version", hint="use smp")
+
+
+def _check_files(document: Document) -> None:
+    """Signed images and the key must exist and be what they are taken for, whatever else is wrong with the scenario."""
+    assert document.root is not None
+    folder = Path(document.file).parent
+    hashes: dict[Loc, bytes] = {}
+    for node in _file_nodes(document.root):
+        data = _contents(folder / node.value, node, document)
+        if data is None:
+            continue
+        try:
+            if node.loc[-1] == "key":
+                signing_key.load(data)
+            else:
+                hashes[node.loc] = mcuboot_image.parse(data).image_hash
+        except ConfigError as error:
+            document.report(node.at, key=key_path(node.loc), reason=f"{node.value}: {error}")
+    for before, after in (("old", "new"), ("new", "again")):
+        for loc, image_hash in hashes.items():
+            if loc[1] == after and hashes.get(("images", before, *loc[2:])) == image_hash:
+                _report(document, *loc, reason=_SAME.format(before=before))
+
+
+def _file_nodes(root: Node) -> Iterator[Node]:
+    images = root.child("images")
+    for node in images.walk() if images else ():
+        is_file = node.loc[-1] == "file" and "build" not in node.loc and node.loc[1] in _ROLES
+        if isinstance(node.value, str) and node.value and (is_file or node.loc == ("images", "key")):
+            yield node
+
+
+def _contents(path: Path, node: Node, document: Document) -> bytes | None:
+    key = key_path(node.loc)
+    try:
+        if path.is_dir():
+            document.report(node.at, key=key, reason=f"{path} is a folder, not a file")
+            return None
+        if path.exists() and not path.is_file():
+            document.report(node.at, key=key, reason=f"{path} is not an ordinary file")
+            return None
+        if path.stat().st_size > MAX_IMAGE_SIZE:
+            document.report(node.at, key=key, reason=f"{path} is larger than any flash ({path.stat().st_size} bytes)")
+            return None
+        return path.read_bytes()
+    except FileNotFoundError:
+        hint = "paths are relative to the scenario file" if not Path(node.value).is_absolute() else ""
+        document.report(node.at, key=key, reason=f"no such file: {path}", hint=hint)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        document.report(node.at, key=key, reason=f"{path} cannot be read: {reason}")
+    return None
+
+
+def _check_update(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
+    """The images must differ, and what is asked for must be there."""
+    if not entry.has("images"):
+        return
+    images = entry.model.images
+    if images.new == images.old and not isinstance(images.new, schema.FileSource):
+        _report(document, "images", "new", reason=_SAME.format(before="old"))
+    if images.again == images.new and not isinstance(images.new, schema.FileSource):
+        _report(document, "images", "again", reason=_SAME.format(before="new"))
+    if images.key is not None and "signature" in images.model_fields_set:
+        _report(document, "images", "signature", reason="says which test key signs, but images.key is given", hint="remove one of them")
+    if entry.has("update") and entry.model.update.again and images.again is None:
+        _report(document, "update", "again", reason="wants a last update, but there is no images.again")
+
+
+def _check_expectation(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
+    """A good device must be able to do what is expected of it."""
+    if not entry.has("update", "expect"):
+        return
+    update, expect = entry.model.update, entry.model.expect
+    if expect is Expectation.ROLLED_BACK:
+        if update.request is not Request.TEST:
+            _report(document, "update", "request", reason="a device rolls back only what was requested as a test", hint="request: test")
+        if update.confirm:
+            _report(document, "update", "confirm", reason="a confirmed image is not rolled back", hint="confirm: false")
+    for loc, build in _builds(entry):
+        if loc[1] != "new" or update.request is not Request.TEST:
+            continue
+        kept = update.confirm or build.confirm != "never"
+        if expect is Expectation.ROLLED_BACK and build.confirm != "never" and not build.crash:
+            _report(document, *loc, "confirm", reason="an image that confirms itself is not rolled back", hint="confirm: never")
+        if expect is Expectation.UPDATED and build.crash:
+            _report(document, *loc, "crash", reason="an image that crashes is rolled back, not kept", hint="expect: rolled_back")
+        elif expect is Expectation.UPDATED and not kept:
+            reason = "nobody confirms the new image, so that a good device rolls it back"
+            _report(document, "update", "confirm", reason=reason, hint="expect: rolled_back, or let the host or the image confirm")
+
+
+def _builds(entry: Checked[schema.ScenarioDocument]) -> Iterator[tuple[tuple[str, ...], schema.Build]]:
+    """Every image to build with its place."""
+    if not entry.has("images"):
+        return
+    for role in _ROLES:
+        image = getattr(entry.model.images, role)
+        sources = {soc: getattr(image, soc) for soc in type(image).model_fields} if isinstance(image, schema.SourcesBySoc) else {}
+        for steps, source in {("images", role): image} | {("images", role, soc): source for soc, source in sources.items()}.items():
+            if isinstance(source, schema.BuildSource):
+                yield (*steps, "build"), source.build
+
+
+def _check_faults(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
+    """Every entry must get a trial, and no offset may wait longer than a trial may take."""
+    if not entry.has("faults"):
+        return
+    faults = [_fault(fault) for fault in entry.model.faults]
+    if entry.has("trials") and entry.model.trials < len(faults):
+        _report(document, "trials", reason=f"{entry.model.trials} trials are too few to meet each of the {len(faults)} faults once")
+    for index, fault in enumerate(faults):
+        if fault.cut is None or not entry.has("limits"):
+            continue
+        offset = fault.cut.trigger.offset_s
+        longest = offset.high if isinstance(offset, Uniform) else max(offset.values) if isinstance(offset, Choice) else offset.value
+        if isinstance(longest, float) and longest >= entry.model.limits.trial_s:
+            reason = f"waits up to {longest:g} s, but a trial ends after {entry.model.limits.trial_s:g} s"
+            _report(document, "faults", index, "power_cut", "offset_ms", reason=reason)
+        if fault.cut.trigger.kind is TriggerKind.FLASH_OPERATION and _has_all(fault.cut.trigger.count):
+            reason = "nobody knows beforehand how many flash operations an update takes"
+            _report(document, "faults", index, "power_cut", "trigger", "flash_operation", reason=reason, hint="give a number")
+        if fault.cut.trigger.kind is TriggerKind.CONSOLE and _has_all(fault.cut.trigger.count):
+            reason = "nobody knows beforehand how often the line appears"
+            _report(document, "faults", index, "power_cut", "trigger", "count", reason=reason, hint="give a number")
+
+
+def _has_all(draw: Draw) -> bool:
+    values = draw.values if isinstance(draw, Choice) else (draw.low, draw.high) if isinstance(draw, Uniform) else (draw.value,)
+    return "all" in values

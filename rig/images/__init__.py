@@ -1,0 +1,1 @@
+"""Firmware packages: read, build and sign them."""

@@ -1,0 +1,60 @@
+"""From what a scenario says about its images to the files that one board gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.errors import ConfigError
+from rig.formats import signing_key
+from rig.formats.test_key import PrivateKey, SignatureAlgorithm
+from rig.images import mcuboot
+from rig.images.sample_app import build_signed
+from rig.model import Board, ImageFile
+from rig.scenario import ImageBuild, ImageChoice, Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packages:
+    """The images of a scenario for one board, as a plan pins them."""
+
+    old: ImageFile
+    new: ImageFile
+    again: ImageFile | None
+
+
+def provide(images: Images, board: Board, folder: Path) -> Packages:
+    """Read or build every image that `board` needs; what is built lies in `folder` afterwards.
+
+    Boards with the same SoC and memory map get the same files.  Raises `ConfigError` when an image is missing, broken, or not for
+    this board, `StorageError` when `folder` cannot be written.
+    """
+    key = _key(images.key) if images.key else None
+
+    def one(role: str, choice: ImageChoice) -> ImageFile:
+        source = choice.source(board.soc)
+        if source is None:
+            raise ConfigError(f"the scenario has no image {role!r} for {board.soc} (board {board.name!r})")
+        if isinstance(source, ImageBuild):
+            algorithm = SignatureAlgorithm(images.signature)
+            return build_signed(
+                source, soc=board.soc, memory=board.memory, folder=folder, role=role, key=key, signature=algorithm
+            )
+        on_disk = mcuboot.read(source.path)
+        mcuboot.check_fits(on_disk, board)
+        return on_disk.record
+
+    return Packages(
+        old=one("old", images.old),
+        new=one("new", images.new),
+        again=one("again", images.again) if images.again else None,
+    )
+
+
+def _key(path: str) -> PrivateKey:
+    try:
+        return signing_key.load(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

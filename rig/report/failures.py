@@ -1,0 +1,148 @@
+"""What went wrong, trial by trial: the failures with an excerpt of their journals, and what the rig lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from rig.model import Event, Json, Verdict
+from rig.report.words import offset
+from rig.store import Campaign, TrialRecord
+
+EXCERPTS = 20
+"""Failures whose journals are quoted; the others are listed with links to theirs."""
+_LINES = 40
+_CONTEXT = frozenset(
+    {"phase.start", "supply.on", "supply.off", "radio.lost", "radio.connected", "dut.state", "dut.error", "console.line", "trial.end"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One event of an excerpt; `key` marks those on which the judgement rests."""
+
+    seq: int
+    when: str
+    source: str
+    text: str
+    key: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A file of the trial, relative to the page."""
+
+    name: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One trial that needs a reader: the facts, the evidence, and how to repeat it."""
+
+    trial: str
+    board: str
+    phase: str
+    verdict: str
+    outcome: str
+    reason: str
+    stratum: str
+    seed: int
+    replay: str
+    links: tuple[Link, ...]
+    excerpt: tuple[Line, ...] = ()
+    left_out: int = 0
+    """Events of the journal that the excerpt does not show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Failures with the same outcome in the same phase."""
+
+    outcome: str
+    phase: str
+    trials: tuple[str, ...]
+    boards: tuple[str, ...]
+
+
+def failures(campaign: Campaign, records: Sequence[TrialRecord]) -> list[Failure]:
+    """Every failed trial in the order of the plan, the first ones with an excerpt."""
+    failed = [record for record in records if record.judgement and record.judgement.verdict is Verdict.FAIL]
+    return [described(campaign, record, quoted=index < EXCERPTS) for index, record in enumerate(failed)]
+
+
+def losses(campaign: Campaign, records: Sequence[TrialRecord]) -> list[Failure]:
+    """Every judged trial that says nothing about the device."""
+    lost = (Verdict.INCONCLUSIVE, Verdict.ERROR)
+    return [described(campaign, record) for record in records if record.judgement and record.judgement.verdict in lost]
+
+
+def grouped(failed: Sequence[Failure]) -> list[Group]:
+    """The failures by outcome and phase, the largest group first."""
+    counts = Counter((failure.outcome, failure.phase) for failure in failed)
+    groups = []
+    for (outcome, phase), _ in counts.most_common():
+        members = [failure for failure in failed if (failure.outcome, failure.phase) == (outcome, phase)]
+        boards = tuple(dict.fromkeys(failure.board for failure in members))
+        groups.append(Group(outcome=outcome, phase=phase, trials=tuple(failure.trial for failure in members), boards=boards))
+    return groups
+
+
+def described(campaign: Campaign, record: TrialRecord, *, quoted: bool = False) -> Failure:
+    """One judged trial for the page."""
+    trial, judgement = record.trial, record.judgement
+    assert judgement is not None
+    folder = campaign.trial_folder(trial.id).relative_to(campaign.path)
+    names = [file.name for file in record.evidence.files] if record.evidence else []
+    failure = Failure(
+        trial=trial.id,
+        board=trial.board,
+        phase=judgement.fault_phase or ("control" if trial.fault is None else ""),
+        verdict=judgement.verdict.value,
+        outcome=judgement.outcome.value,
+        reason=judgement.reason,
+        stratum=trial.stratum,
+        seed=trial.seed,
+        replay=f"rig replay {campaign.path.name} {trial.id}",
+        links=tuple(Link(name=name, target=quote(f"{folder.as_posix()}/{name}")) for name in names),
+    )
+    if not quoted:
+        return failure
+    events = campaign.journal(trial.id).events
+    shown = _chosen(events, frozenset(judgement.because))
+    zero = record.evidence.faults[0].t_ns if record.evidence and record.evidence.faults else 0
+    lines = tuple(_line(event, zero, key=event.seq in judgement.because) for event in shown)
+    return Failure(**{**vars(failure), "excerpt": lines, "left_out": len(events) - len(shown)})
+
+
+def _chosen(events: Sequence[Event], because: frozenset[int]) -> list[Event]:
+    """The events that prove the judgement, and of the telling ones those nearest to them."""
+    telling = [event for event in events if event.seq in because or event.kind in _CONTEXT or event.kind.startswith("fault.")]
+
+    def distance(event: Event) -> tuple[int, int]:
+        return (min((abs(event.seq - key) for key in because), default=event.seq), event.seq)
+
+    return sorted(sorted(telling, key=distance)[:_LINES], key=lambda event: event.seq)
+
+
+def _line(event: Event, zero_ns: int, *, key: bool) -> Line:
+    return Line(seq=event.seq, when=offset(event.t_ns - zero_ns), source=event.source, text=_worded(event), key=key)
+
+
+def _worded(event: Event) -> str:
+    if event.kind == "console.line":
+        return str(event.data.get("text", ""))
+    details = ", ".join(f"{name} {_value(value)}" for name, value in event.data.items() if value is not None)
+    return f"{event.kind}: {details}" if details else event.kind
+
+
+def _value(value: Json) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {_value(inner)}" for name, inner in value.items() if inner is not None) + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)

@@ -1,0 +1,61 @@
+"""A process that runs trials for the campaign and can die without taking the campaign with it.
+
+A hung vendor library, a segmentation fault or `kill -9` costs the trial that was running, and that trial is the rig's loss, not the
+device's.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from rig.errors import RigError
+from rig.model import Board, Judgement, Trial
+from rig.run.single import run_one
+from rig.store import Attempt, Campaign
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One trial to run, and where its evidence goes."""
+
+    trial: Trial
+    board: Board
+    folder: Path
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The worker could not do its job, and why.  `fatal`: no further trial can be recorded either."""
+
+    reason: str
+    fatal: bool
+
+
+def serve(connection: Connection, campaign_path: Path, clock: str) -> None:
+    """Take jobs from `connection` until it closes, and answer each with a `Judgement` or a `Failure`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign decides what an interrupt means
+    campaign = Campaign.open(campaign_path)
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(campaign, job, clock))
+
+
+def _answer(campaign: Campaign, job: Job, clock: str) -> Judgement | Failure:
+    try:
+        return run_one(
+            job.trial,
+            job.board,
+            campaign.plan.bench,
+            clock=clock,
+            begin=lambda now: Attempt(job.folder, campaign=campaign.path, number=job.attempt, now=now),
+            read_image=lambda image: campaign.image(image).read_bytes(),
+        )
+    except (RigError, OSError) as error:
+        return Failure(reason=str(error), fatal=True)

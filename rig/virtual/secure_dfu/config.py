@@ -1,0 +1,167 @@
+"""How one Secure DFU bootloader was built: the macros of its `sdk_config.h`, its place in flash, its key, its defects.
+
+Defaults: nRF5 SDK 17.0.2, `examples/dfu/secure_bootloader/pca10056_s140_ble` and `pca10040_s132_ble`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from rig.errors import ConfigError
+from rig.formats import test_key
+from rig.virtual.parts import PAGE_SIZE, PARTS
+
+MBR_SIZE = 0x1000
+GPREGRET_MAGIC, GPREGRET_MASK, START_BIT = 0xB0, 0xF8, 0x01
+GPREGRET_START_DFU = GPREGRET_MAGIC | START_BIT
+"""What the application writes to GPREGRET before it resets into the bootloader."""
+GPREGRET2_MAGIC, SKIP_CRC_BIT = 0xA8, 0x01
+GPREGRET2_SKIP_CRC = GPREGRET2_MAGIC | SKIP_CRC_BIT
+"""What the application writes to GPREGRET2 to have its own CRC check left out at the next boot."""
+
+
+class Defect(StrEnum):
+    """Ways in which a bootloader can be broken that a rig must find."""
+
+    SETTINGS_WITHOUT_BACKUP = "settings-without-backup"
+    BANK0_ERASED_BEFORE_VALIDATION = "bank0-erased-before-validation"
+    SUCCESS_NOT_STORED = "success-not-stored"
+    ACTIVATION_PROGRESS_NOT_STORED = "activation-progress-not-stored"
+    LOWER_VERSION_ACCEPTED = "lower-version-accepted"
+    WRONG_HARDWARE_VERSION_ACCEPTED = "wrong-hardware-version-accepted"
+    UNSIGNED_ACCEPTED = "unsigned-accepted"
+    SIGNATURE_NOT_CHECKED = "signature-not-checked"
+    CRC_CONSTANT = "crc-constant"
+    GENERIC_ERROR = "generic-error"
+
+
+class Transport(StrEnum):
+    """The link over which updates come.  Serial builds answer all opcodes; BLE builds a reduced set."""
+
+    BLE = "ble"
+    SERIAL = "serial"
+
+
+def _test_key() -> ec.EllipticCurvePublicKey:
+    key = test_key.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecureDfuConfig:
+    """Sizes and addresses in bytes, times in seconds.
+
+    `sdk` is the major version: up to 15 the progress in RAM survives a disconnect, from 16 on it is read from flash again.
+    `inactivity_s` 0 means never.  `downgrade_prevention`, `accept_same_version` and `require_signed_app` are about applications
+    (and SoftDevices); bootloaders are always signed and always newer.
+    """
+
+    bootloader_address: int
+    backup_address: int
+    settings_address: int
+    transport: Transport = Transport.BLE
+    sdk: int = 17
+    hw_version: int = 52
+    downgrade_prevention: bool = True
+    accept_same_version: bool = True
+    require_signed_app: bool = True
+    single_bank: bool = False
+    force_dual_bank: bool = False
+    save_progress: bool = False
+    app_data_size: int = 3 * PAGE_SIZE
+    copy_step_pages: int = 8
+    requires_bonds: bool = False
+    inactivity_s: float = 120.0
+    continuation_s: float = 10.0
+    name: str = "DfuTarg"
+    max_mtu: int = 247
+    advertising_interval_s: float = 0.025
+    button_pressed: bool = False
+    enter_by_pin_reset: bool = False
+    enter_by_settings_flag: bool = False
+    log: bool = False
+    """Print the log lines that a build with NRF_LOG prints; release builds are silent."""
+    key: ec.EllipticCurvePublicKey = field(default_factory=_test_key)
+    defects: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.defects - set(Defect)):
+            raise ConfigError(f"unknown defect {', '.join(map(repr, unknown))}; known defects: {', '.join(Defect)}")
+        if (self.max_mtu - 3) % 4:
+            raise ConfigError(f"max_mtu must leave a payload of whole words (max_mtu - 3 a multiple of 4), not {self.max_mtu}")
+        if self.app_data_size % PAGE_SIZE or self.copy_step_pages < 1:
+            raise ConfigError(f"app_data_size must be whole pages of {PAGE_SIZE} bytes and copy_step_pages at least 1")
+
+    def has(self, defect: Defect) -> bool:
+        """Whether the bootloader is broken in this way."""
+        return defect in self.defects
+
+    @property
+    def region_end(self) -> int:
+        """End of the room for firmware: below the bootloader the application's own data are spared."""
+        return self.bootloader_address - self.app_data_size
+
+    @property
+    def bootloader_size(self) -> int:
+        """Room for the bootloader, up to the backup page."""
+        return self.backup_address - self.bootloader_address
+
+
+def default_config(part_name: str) -> SecureDfuConfig:
+    """The SDK's example for a part.  Raises `ConfigError` for an unknown part.
+
+    The bootloader has six pages, then come the MBR parameter page (which holds the settings backup) and the settings page.
+    """
+    if part_name not in PARTS:
+        raise ConfigError(f"unknown part {part_name!r}; known: {', '.join(PARTS)}")
+    end = PARTS[part_name].flash_size
+    return SecureDfuConfig(
+        bootloader_address=end - 8 * PAGE_SIZE, backup_address=end - 2 * PAGE_SIZE, settings_address=end - PAGE_SIZE
+    )
+
+
+def config_from_options(part_name: str, options: Mapping[str, Any]) -> SecureDfuConfig:
+    """`default_config` changed by the ``bootloader:`` section of a boards file.
+
+    Keys are the fields of `SecureDfuConfig`, except that `key_file` (public key, PEM) stands for `key` and `defects` is a list.
+    Raises `ConfigError`.
+    """
+    changes = dict(options)
+    known = {entry.name for entry in fields(SecureDfuConfig)} - {"key"} | {"key_file"}
+    if unknown := sorted(set(changes) - known):
+        raise ConfigError(f"unknown bootloader option {', '.join(map(repr, unknown))}; known: {', '.join(sorted(known))}")
+    if "key_file" in changes:
+        changes["key"] = _load_key(Path(str(changes.pop("key_file"))))
+    if "defects" in changes:
+        changes["defects"] = frozenset(map(str, changes["defects"]))
+    if "transport" in changes:
+        changes["transport"] = _transport(str(changes["transport"]))
+    return replace(default_config(part_name), **changes)
+
+
+def _transport(name: str) -> Transport:
+    try:
+        return Transport(name)
+    except ValueError:
+        raise ConfigError(f"unknown transport {name!r}; known: {', '.join(Transport)}") from None
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(f"{path}: not a public key in PEM form") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ConfigError(f"{path}: Secure DFU verifies ECDSA P-256 only")
+    return key

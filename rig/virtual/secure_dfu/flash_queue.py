@@ -1,0 +1,126 @@
+"""Flash operations while the radio runs: queued, cut into small commands, done one after the other in the background.
+
+The SoftDevice drives the NVMC between radio events.  Sixteen operations may wait, the one under way included; a write is passed on
+in commands of at most 20 bytes, so a power cut can fall between any two of them.  A length that is not a multiple of 4 is not
+refused: of the last command with r bytes, r < 4 writes a whole word (what follows in the source buffer comes with it), r > 4
+writes r // 4 words and loses the rest.
+
+Source: nRF5 SDK 17.0.2, `components/libraries/fstorage/nrf_fstorage_sd.c`; queue size and command size are the BLE example's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rig.virtual.cpu import Cpu
+from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
+
+CAPACITY = 16
+COMMAND_SIZE = 20
+
+
+@dataclass(kw_only=True, eq=False)
+class _Erase:
+    address: int
+    done: Callable[[], None] | None
+
+
+@dataclass(kw_only=True, eq=False)
+class _Write:
+    """`source` is read when a command starts, not when it is queued: whoever changes it meanwhile changes what is written."""
+
+    address: int
+    source: bytearray
+    length: int
+    done: Callable[[], None] | None
+    offset: int = 0
+
+
+class FlashQueue:
+    """`run` must be running in the background; `erase` and `write` only queue."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self._entries: deque[_Erase | _Write] = deque()
+        self._work = asyncio.Event()
+        self._first_command = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._paused = False
+        self._resting = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Operations waiting or under way."""
+        return len(self._entries)
+
+    def erase(self, address: int, done: Callable[[], None] | None = None) -> bool:
+        """Queue the erase of a page; False when the queue is full or the address is no page.  `done` is called after it."""
+        return address % PAGE_SIZE == 0 and self._put(_Erase(address=address, done=done))
+
+    def write(self, address: int, source: bytearray, length: int, done: Callable[[], None] | None = None) -> bool:
+        """Queue the write of the first `length` bytes of `source`; False when the queue is full or the address is no word.
+
+        `source` must be longer than `length` by what is missing to a whole word, and stay as it is until `done` is called.
+        """
+        return address % WORD_SIZE == 0 and length > 0 and self._put(
+            _Write(address=address, source=source, length=length, done=done)
+        )
+
+    def _put(self, entry: _Erase | _Write) -> bool:
+        if len(self._entries) >= CAPACITY:
+            return False
+        if not self._entries:
+            self._first_command.clear()
+            self._idle.clear()
+        self._entries.append(entry)
+        self._work.set()
+        return True
+
+    async def started(self) -> None:
+        """Wait until the operation queued first has begun: what is queued on an idle queue starts before anything else happens."""
+        if self._entries and not self._paused:
+            await self._first_command.wait()
+
+    async def idle(self) -> None:
+        """Wait until everything queued has been done."""
+        await self._idle.wait()
+
+    async def pause(self) -> None:
+        """Start no further command, ever, and wait for the one under way: the SoftDevice is being switched off."""
+        self._paused = True
+        if self._entries and self._first_command.is_set():
+            await self._resting.wait()
+
+    async def run(self) -> None:
+        """Do what is queued until this life of the processor ends."""
+        while not self._paused:
+            if not self._entries:
+                self._work.clear()
+                self._idle.set()
+                await self._work.wait()
+                continue
+            self._first_command.set()
+            entry = self._entries[0]
+            if await self._advance(entry):
+                if entry.done is not None:
+                    entry.done()
+                self._entries.popleft()
+            # One command per turn of the loop: requests that arrive meanwhile are served in between, as interrupts would be.
+            await asyncio.sleep(0)
+        self._resting.set()
+
+    async def _advance(self, entry: _Erase | _Write) -> bool:
+        """Do one command of `entry`; True when it was the last."""
+        if isinstance(entry, _Erase):
+            await self._cpu.erase_page(entry.address)
+            return True
+        chunk = min(COMMAND_SIZE, entry.length - entry.offset)
+        words = max(1, chunk // WORD_SIZE)
+        piece = bytes(entry.source[entry.offset : entry.offset + words * WORD_SIZE])
+        await self._cpu.write(entry.address + entry.offset, piece)
+        entry.offset += chunk
+        return entry.offset == entry.length
