@@ -33,7 +33,8 @@ async def lend(board: Board, bench: InstrumentSpec, *, seed: int) -> AsyncIterat
         InstrumentError: an instrument cannot be opened or closed; those already open are closed first.
     """
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(drivers.load("bench", bench, boards=[board], seed=seed))
+        if bench.driver in drivers.DRIVERS["bench"]:
+            await stack.enter_async_context(drivers.load("bench", bench, boards=[board], trial_seed=seed))
 
         async def open_(port: str, spec: InstrumentSpec):  # type: ignore[no-untyped-def]  # noqa: ANN202 - each port has its own type
             return await stack.enter_async_context(drivers.load(port, spec, owner=board.name))

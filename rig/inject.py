@@ -228,7 +228,8 @@ class Injector:
             return
         cut.fell_s = trace.start_s + low[0] * trace.step_s
         cut.low_s = len(low) * trace.step_s
-        cut.max_off_ua = float(max(trace.current_ua[low[0] : low[-1] + 1]))
+        switched_on = int((cut.on_s - trace.start_s) / trace.step_s)
+        cut.max_off_ua = float(max(trace.current_ua[low[0] : switched_on], default=0.0))
 
     # ------------------------------------------------------------------------------------------------------------ proof
     def _conclude(self, cut: _Cut) -> None:

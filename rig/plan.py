@@ -15,7 +15,7 @@ _LARGEST_CHUNK = 2475
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """The packages of one scenario for one SoC, as they lie in the campaign."""
+    """The packages of one scenario for one board."""
 
     old: ImageFile
     new: ImageFile
@@ -30,7 +30,7 @@ def plan(
     seed: int | None = None,
     trials: int | None = None,
 ) -> tuple[Trial, ...]:
-    """Deal out the trials.  `images` is keyed by scenario name and SoC; `seed` and `trials` override those of the scenarios.
+    """Deal out the trials.  `images` is keyed by scenario name and board name; `seed` and `trials` override those of the scenarios.
 
     Boards take turns; the fault list is dealt in exact proportion and shuffled, so that no board always gets the same fault.
     """
@@ -60,7 +60,7 @@ def _deal(
         _trial(
             scenario,
             boards[index % len(boards)],
-            images[scenario.name, boards[index % len(boards)].soc],
+            images[scenario.name, boards[index % len(boards)].name],
             faults[index],
             rng=random.Random(rng.getrandbits(64)),
             staged=index in staged,

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
-from rig.model import Board, Limits, Phase, Protocol, Request, TriggerKind
+from rig.model import Board, Expectation, Limits, Phase, Protocol, Request, TriggerKind
 
 Bound = int | float | Literal["all"]
 """A number, or ``all``: as many chunks or bytes as the image has.  Only counts of chunks and bytes may be ``all``."""
@@ -134,14 +133,6 @@ class BoardSelection:
 
     names: tuple[str, ...] = ()
     socs: tuple[str, ...] = ()
-
-
-class Expectation(StrEnum):
-    """What a good device does when no fault disturbs the update."""
-
-    UPDATED = "updated"
-    ROLLED_BACK = "rolled_back"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import struct
 import zlib
 from collections import deque
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rig.errors import LinkLost
-from rig.formats import init_packet
+from rig.formats import init_packet, slip
 from rig.ota.secure_dfu import CONTROL_POINT, PACKET
 
 PAGE = 4096
@@ -38,6 +39,7 @@ class Image:
 @dataclass
 class Quirks:
     lose_packets: set[int] = field(default_factory=set)  # by number since power-up: dropped without a word
+    lose_once: bool = False  # lose nothing any more once a data object is created again
     refuse: dict[bytes, list[int]] = field(default_factory=dict)  # request prefix -> result codes to answer instead, in turn
     ignore: list[bytes] = field(default_factory=list)  # request prefixes that get no reply at all
     keeps_data_progress: bool = False  # whether RAM progress survives a lost link, as in SDK 15
@@ -71,6 +73,17 @@ class Device:
         self.count = 0
         self.aligned = True
         self._ends: deque[float] = deque()
+
+    def hold(self, image: Image, offset: int, *, executed: int | None = None) -> None:
+        """As if the first `offset` bytes of `image` had been received, and `executed` of them executed."""
+        self.create(1, len(image.init_packet))
+        self.command += image.init_packet
+        self.execute()
+        self.executed = offset // PAGE * PAGE if executed is None else executed
+        self.object_end = min(self.executed + PAGE, len(image.firmware))
+        self.data += image.firmware[:offset]
+        for start in range(0, offset, PAGE):
+            self.flash[start] = bytearray(image.firmware[start : min(start + PAGE, offset)].ljust(PAGE, b"\xff"))
 
     # ------------------------------------------------------------------------------------------------------- requests
     def request(self, data: bytes) -> list[bytes]:
@@ -141,6 +154,8 @@ class Device:
             return 4
         if self.executed + size > self.init.app_size:
             return 8
+        if self.quirks.lose_once and len(self.data) > self.executed:
+            self.quirks.lose_packets = set()
         del self.data[self.executed :]
         if not self.enqueue(self.erase_s):
             return 5
@@ -206,11 +221,15 @@ class Device:
             self.flash[page * PAGE][at + start : at + start + size] = piece[:size]
         self.aligned = len(data) % 4 == 0
 
-    def enqueue(self, duration_s: float) -> bool:
+    def has_room(self, on_the_way: int = 0) -> bool:
         now = asyncio.get_running_loop().time()
         while self._ends and self._ends[0] <= now:
             self._ends.popleft()
-        if self.queue and len(self._ends) >= self.queue:
+        return not self.queue or len(self._ends) + on_the_way < self.queue
+
+    def enqueue(self, duration_s: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        if not self.has_room():
             return False
         self._ends.append(max(now, self._ends[-1] if self._ends else now) + duration_s)
         return True
@@ -294,13 +313,16 @@ class Link:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._interval_s - loop.time() % self._interval_s)
+        first = loop.time()
+        for number in itertools.count(1):
+            await asyncio.sleep(first + number * self._interval_s - loop.time())
+            self._room.set()
             if loop.time() < self.device.busy_until():
                 continue
             self.events += 1
             ready = [self._up.popleft() for _ in range(min(self._per_event, len(self._up)))]
             for _ in range(min(self._per_event, len(self._down))):
+                await asyncio.sleep(self._interval_s / self._per_event * 0.99)
                 characteristic, data, done = self._down.popleft()
                 if characteristic == PACKET:
                     replies = self.device.packet(data)
@@ -308,7 +330,7 @@ class Link:
                     replies = self.device.request(data)
                     self._up.append((done, b""))
                 self._up.extend((None, sent) for reply in replies for sent in self._tamper(reply))
-            self._room.set()
+                self._room.set()
             for done, data in ready:
                 if done is not None:
                     if not done.done():
@@ -318,3 +340,59 @@ class Link:
             if self.device.reset and not self._up:
                 self.drop(0x13)
                 return
+
+
+class SerialLine:
+    """The host's end of a serial line (`rig.ports.ByteStream`) with the device behind it; `noise` is on the line before anything else."""
+
+    def __init__(
+        self, device: Device, *, mtu: int = 131, noise: bytes = b"", tamper: Callable[[bytes], bytes] = lambda data: data
+    ) -> None:
+        self.device = device
+        self._mtu = mtu
+        self._noise = noise
+        self._tamper = tamper
+        self._decoder = slip.Decoder()
+        self._receiver: Callable[[float, bytes], None] = lambda _when, _data: None
+        self._free_s = 0.0
+        self._sent_s = 0.0
+
+    def listen(self, receiver: Callable[[float, bytes], None]) -> None:
+        self._receiver = receiver
+
+    def write(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self._free_s = max(self._free_s, loop.time()) + len(data) * 10 / 115200
+        loop.call_at(self._free_s, self._deliver, data)
+
+    async def drain(self) -> None:
+        await asyncio.sleep(self._free_s - asyncio.get_running_loop().time())
+
+    async def close(self) -> None: ...
+
+    def _deliver(self, data: bytes) -> None:
+        for frame in self._decoder.feed(data):
+            for reply in self._serve(frame.data):
+                self._send(self._tamper(slip.encode(reply)))
+
+    def _serve(self, request: bytes) -> list[bytes]:
+        match request[0]:
+            case 0x07:
+                return [b"\x60\x07\x01" + struct.pack("<H", self._mtu)]
+            case 0x08:
+                assert 2 * len(request) + 1 <= self._mtu
+                return self.device.packet(request[1:])
+            case 0x09:
+                return [b"\x60\x09\x01" + request[1:]]
+            case _:
+                return self.device.request(request)
+
+    def _send(self, data: bytes) -> None:
+        data, self._noise = self._noise + data, b""
+        loop = asyncio.get_running_loop()
+        self._sent_s = max(self._sent_s, loop.time()) + len(data) * 10 / 115200
+        loop.call_at(self._sent_s, self._hand_over, data)
+
+    def _hand_over(self, data: bytes) -> None:
+        for start in range(0, len(data), 7):  # a UART hands bytes over as they come
+            self._receiver(self._sent_s, data[start : start + 7])

@@ -118,7 +118,8 @@ class InstantCpu:
         self._do(Op(address))
 
     async def write(self, address: int, data: bytes) -> None:
-        assert data and address % WORD_SIZE == 0 and len(data) % WORD_SIZE == 0, f"write of {len(data)} at 0x{address:x}"
+        assert data
+        assert (address | len(data)) % WORD_SIZE == 0, f"write of {len(data)} bytes at 0x{address:x}"
         self._do(Op(address, data))
 
     def _do(self, op: Op) -> None:
@@ -179,8 +180,9 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 class RecordingCpu(InstantCpu):
     """Notes every byte that it reads which was there before the boot: nothing else can change what the boot does."""
 
-    def __post_init__(self) -> None:
-        self.before = list(self.flash.pages)
+    def __init__(self, flash: Flash) -> None:
+        super().__init__(flash)
+        self.before = list(flash.pages)
         self.owned: set[int] = set()
         self.depends: dict[tuple[int, int, int], bytes] = {}
         self.programmed: list[Op] = []
@@ -260,7 +262,8 @@ class BootMemory:
         boot = cold_boot(self._bootloader, cpu)
         node = self._root
         for question, answer in cpu.depends.items():
-            assert node.question in (None, question) and node.result is None, "the bootloader is not a function of what it reads"
+            assert node.result is None
+            assert node.question in (None, question), "the bootloader is not a function of what it reads"
             node.question = question
             node = node.answers.setdefault(answer, _Node())
         node.result = boot, {page: flash.pages[page] for page in cpu.owned}, cpu.programmed

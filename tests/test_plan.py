@@ -66,7 +66,7 @@ SCENARIO = Scenario(
     ),
 )  # fmt: skip
 BOARDS = [board("dk1"), board("dk2"), board("dk3", "nrf52832"), board("dfu", protocol=Protocol.SECURE_DFU)]
-IMAGES = {("s", soc): ImageSet(old=image("1.0.0"), new=image("1.1.0"), again=image("1.2.0")) for soc in ("nrf52840", "nrf52832")}
+IMAGES = {("s", b.name): ImageSet(old=image("1.0.0"), new=image("1.1.0"), again=image("1.2.0")) for b in BOARDS}
 
 
 def test_faults_are_dealt_in_exact_proportion() -> None:
@@ -108,5 +108,5 @@ def test_the_share_of_further_updates_is_exact() -> None:
 
 
 def test_ids_and_seeds_are_unique() -> None:
-    trials = plan([SCENARIO, replace(SCENARIO, name="t")], BOARDS, IMAGES | {("t", soc): IMAGES["s", soc] for _, soc in IMAGES})
+    trials = plan([SCENARIO, replace(SCENARIO, name="t")], BOARDS, IMAGES | {("t", name): images for (_, name), images in IMAGES.items()})
     assert len({trial.id for trial in trials}) == len({trial.seed for trial in trials}) == 80

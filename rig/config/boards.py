@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -183,9 +184,9 @@ def _check_model(board: Board, node: Node, document: Document, bench: Instrument
         return
     for path, reason in found:
         at = section or node
-        for step in path:
+        for step in (*path, *re.findall(r"'([^']+)'", reason)):  # a reason quotes the key that it is about, where there is one
             at = at.child(step) or at
-        document.report(at.key_at or at.at, key=key_path((*(section or node).loc, *path)), reason=reason)
+        document.report(at.key_at or at.at, key=key_path(at.loc), reason=reason)
 
 
 def _check_uniqueness(nodes: list[Node], document: Document) -> None:

@@ -19,6 +19,7 @@ Kind = Literal["boards", "scenario"]
 def schema_json(kind: Kind) -> str:
     """The schema of a boards file or a scenario file as JSON text (draft 2020-12)."""
     schema = _boards() if kind == "boards" else ScenarioDocument.model_json_schema()
+    _describe(schema, schema["$defs"])
     return json.dumps({"$schema": _DIALECT} | schema, indent=2) + "\n"
 
 
@@ -36,6 +37,16 @@ def _boards() -> dict[str, Any]:
     schema["properties"]["boards"]["items"] = {"$ref": f"{_REF}BoardEntry"}
     schema["$defs"] |= strict | partial | {"BoardEntry": _relaxed(board) | {"required": ["name"]}}
     return _pruned(schema)
+
+
+def _describe(schema: Any, definitions: dict[str, Any]) -> None:
+    """Put the description of what a key refers to beside the key: pydantic leaves it out where both say the same."""
+    for value in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _describe(value, definitions)
+    if isinstance(schema, dict) and isinstance(schema.get("properties"), dict):
+        for key in schema["properties"].values():
+            if "$ref" in key and "description" not in key:
+                key["description"] = definitions[key["$ref"].removeprefix(_REF)]["description"]
 
 
 def _relaxed(schema: Any) -> Any:

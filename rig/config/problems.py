@@ -87,11 +87,19 @@ def _without_echoes(errors: Sequence[ErrorDetails], node: Node) -> Iterator[Erro
     }
     for found in errors:
         parent = _parent(found, node).loc
-        if not _names_unknown_driver(found) and any(parent[: len(loc)] == loc for loc in unknown_drivers):
+        if _descend(found["loc"], node).broken:
+            continue
+        if not _names_unknown_driver(found) and any(parent == loc or _is_below(parent, loc) for loc in unknown_drivers):
             continue
         if found["type"] == "missing" and (parent, str(found["loc"][-1])) in misspelt:
             continue
+        if found["type"] == "too_short" and any(_is_below(other["loc"], found["loc"]) for other in errors):
+            continue  # entries that are wrong do not count, so that a list of them looks empty
         yield found
+
+
+def _is_below(loc: Loc, above: Loc) -> bool:
+    return len(loc) > len(above) and loc[: len(above)] == above
 
 
 def _names_unknown_driver(found: ErrorDetails) -> bool:
@@ -125,6 +133,9 @@ def _report(found: ErrorDetails, model: type[Strict], node: Node, document: Docu
     if kind == "missing":
         parent = _descend(loc[:-1], node)
         key = str(loc[-1])
+        if isinstance(loc[-1], int):
+            document.report(parent.at, key=key_path(parent.loc), reason=f"entry {loc[-1] + 1} of the list is missing")
+            return
         document.report(
             parent.key_at or parent.at,
             key=key_path((*parent.loc, key)),
@@ -166,18 +177,18 @@ def _words(found: ErrorDetails, place: _Place, target: Node) -> tuple[str, str]:
         key = str(found["loc"][-1])
         return "unknown key", suggestion(key, place.siblings)
     if kind in ("enum", "literal_error", "union_tag_invalid"):
-        return _not_among(value, str(context.get("expected", context.get("expected_tags", ""))), driver=kind == "union_tag_invalid")
+        return _not_among(value, str(context.get("expected", context.get("expected_tags", ""))), place)
     if kind in _TYPES:
         return f"must be {_TYPES[kind]}, not {_shown(value)}", place.description
     bounds = {
-        "greater_than_equal": ("below", "minimum", "ge"),
-        "greater_than": ("not above", "bound", "gt"),
-        "less_than_equal": ("above", "maximum", "le"),
-        "less_than": ("not below", "bound", "lt"),
+        "greater_than_equal": ("below the minimum of", "ge"),
+        "greater_than": ("not above", "gt"),
+        "less_than_equal": ("above the maximum of", "le"),
+        "less_than": ("not below", "lt"),
     }
     if kind in bounds:
-        where, name, key = bounds[kind]
-        return f"{_shown(value)} is {where} the {name} of {context[key]:g}", place.description
+        where, key = bounds[kind]
+        return f"{_shown(value)} is {where} {context[key]}", place.description
     if kind == "multiple_of":
         return f"{_shown(value)} is not a multiple of {context['multiple_of']:g}", place.description
     if kind in ("string_too_short", "too_short"):
@@ -186,15 +197,15 @@ def _words(found: ErrorDetails, place: _Place, target: Node) -> tuple[str, str]:
         return f"has {context['actual_length']} entries, {context['max_length']} are allowed", place.description
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} does not have the form {context['pattern']}", place.description
-    return f"{found['msg']}{'' if isinstance(value, dict) else f' (here {_shown(value)})'}", place.description
+    return f"{found['msg']}{'' if isinstance(value, dict | list) else f' (here {_shown(value)})'}", place.description
 
 
-def _not_among(value: Any, expected: str, *, driver: bool) -> tuple[str, str]:
+def _not_among(value: Any, expected: str, place: _Place) -> tuple[str, str]:
     known = _QUOTED.findall(expected) or [expected]
-    what = "unknown driver" if driver else "unknown value"
     if not isinstance(value, str):
-        return f"must be {' or '.join(known)}, not {_shown(value)}", ""
-    return f"{what} {value[:60]!r}; known: {', '.join(known)}", suggestion(value, known) if nearest(value, known) else ""
+        return f"must be {' or '.join(known)}, not {_shown(value)}", place.description
+    near = nearest(value, known)
+    return f"{value[:60]!r} is unknown here; known: {', '.join(known)}", f"did you mean {near!r}?" if near else place.description
 
 
 def _shown(value: Any) -> str:

@@ -11,14 +11,13 @@ from rig.config.problems import Checked, checked
 from rig.config.yaml_source import Document, Loc, Node, key_path
 from rig.errors import ConfigError
 from rig.formats import mcuboot_image, signing_key
-from rig.model import Limits, Phase, Protocol, Request, TriggerKind
+from rig.model import Expectation, Limits, Phase, Protocol, Request, TriggerKind
 from rig.scenario import (
     Acceptance,
     BoardSelection,
     Bound,
     Choice,
     Draw,
-    Expectation,
     FaultShare,
     Fixed,
     ImageBuild,
@@ -209,10 +208,13 @@ def _check_files(document: Document) -> None:
 
 
 def _file_nodes(root: Node) -> Iterator[Node]:
-    images = root.child("images")
-    for node in images.walk() if images else ():
-        is_file = node.loc[-1] == "file" and "build" not in node.loc and node.loc[1] in _ROLES
-        if isinstance(node.value, str) and node.value and (is_file or node.loc == ("images", "key")):
+    """Every path in the file that the schema knows."""
+    locs: list[Loc] = [("images", "key")]
+    for role in _ROLES:
+        locs += [("images", role, "file"), *(("images", role, soc, "file") for soc in schema.SourcesBySoc.model_fields)]
+    for loc in locs:
+        node = root.at_loc(loc)
+        if node is not None and isinstance(node.value, str) and node.value:
             yield node
 
 
@@ -282,10 +284,12 @@ def _builds(entry: Checked[schema.ScenarioDocument]) -> Iterator[tuple[tuple[str
         return
     for role in _ROLES:
         image = getattr(entry.model.images, role)
-        sources = {soc: getattr(image, soc) for soc in type(image).model_fields} if isinstance(image, schema.SourcesBySoc) else {}
-        for steps, source in {("images", role): image} | {("images", role, soc): source for soc, source in sources.items()}.items():
+        sources: dict[tuple[str, ...], Any] = {("images", role): image}
+        if isinstance(image, schema.SourcesBySoc):
+            sources = {("images", role, soc): getattr(image, soc) for soc in schema.SourcesBySoc.model_fields}
+        for loc, source in sources.items():
             if isinstance(source, schema.BuildSource):
-                yield (*steps, "build"), source.build
+                yield (*loc, "build"), source.build
 
 
 def _check_faults(entry: Checked[schema.ScenarioDocument], document: Document) -> None:

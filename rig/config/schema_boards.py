@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from rig.config.schema_parts import Name, PageMultiple, Pattern, Seed, Strict
@@ -50,7 +50,16 @@ class Ppk2Supply(Strict):
     port: Annotated[str, Field(min_length=1)]
     """Serial port of the instrument; `virtual:NAME/ppk2` on a virtual bench."""
     voltage_mv: Annotated[int, Field(ge=800, le=5000)] = 3000
-    """Supply voltage in millivolts, 800 to 5000, and within what the SoC stands (nRF52832: 1700 to 3600)."""
+    """Supply voltage in millivolts, 800 to `max_voltage_mv`, and within what the SoC stands (nRF52832: 1700 to 3600)."""
+    max_voltage_mv: Annotated[int, Field(ge=800, le=5000)] = 3600
+    """Highest voltage in millivolts that the board bears, 800 to 5000; no fault programme can go above it."""
+
+    @model_validator(mode="after")
+    def _bearable(self) -> Ppk2Supply:
+        if self.voltage_mv > self.max_voltage_mv:
+            words = {"voltage": self.voltage_mv, "limit": self.max_voltage_mv}
+            raise PydanticCustomError("voltage", "voltage_mv {voltage} is above max_voltage_mv {limit}", words)
+        return self
 
 
 class UartConsole(Strict):
@@ -64,13 +73,38 @@ class UartConsole(Strict):
     """Bits per second, 1200 to 1000000."""
 
 
+ADAPTER_SCHEMES = ("virtual",)
+"""What the radio driver can open itself, without BlueZ."""
+_BLUEZ_ADAPTER = re.compile(r"hci[0-9]+")
+
+
+def _adapter(value: str) -> str:
+    if value.partition(":")[0] not in ADAPTER_SCHEMES and not _BLUEZ_ADAPTER.fullmatch(value):
+        raise PydanticCustomError("adapter", f"not an adapter; write hci0, hci1, …, or {' or '.join(ADAPTER_SCHEMES)}")
+    return value
+
+
 class BleakRadio(Strict):
     """BLE central through the bleak library."""
 
     driver: Literal["bleak"]
     """Only `bleak` is built in."""
-    adapter: Annotated[str, Field(min_length=1)] | None = None
-    """Bluetooth adapter, for instance `hci0`; `virtual` on a virtual bench; the system's default when left out."""
+    adapter: Annotated[str, AfterValidator(_adapter)] | None = None
+    """Bluetooth adapter of BlueZ, for instance `hci0`; `virtual` on a virtual bench; BlueZ's first one when left out."""
+    interval_ms: Annotated[float, Field(ge=7.5, le=4000, multiple_of=1.25)] = 15.0
+    """Connection interval in milliseconds, 7.5 to 4000 in steps of 1.25; BlueZ chooses its own."""
+    supervision_s: Annotated[float, Field(ge=0.1, le=32)] = 4.0
+    """Supervision timeout in seconds, 0.1 to 32 and more than two intervals; BlueZ chooses its own."""
+    pair: bool = False
+    """Whether to pair with the device before anything else; false when left out."""
+    passkey: Annotated[int, Field(ge=0, le=999_999)] | None = None
+    """What the device shows when it pairs, 0 to 999999; not with BlueZ."""
+
+    @model_validator(mode="after")
+    def _patient(self) -> BleakRadio:
+        if self.supervision_s * 1000 <= 2 * self.interval_ms:
+            raise PydanticCustomError("supervision", "supervision_s must be longer than two intervals")
+        return self
 
 
 class VirtualCounter(Strict):
@@ -138,12 +172,12 @@ class ExplicitMemory(Strict):
 
 
 def _memory_form(value: Any) -> str:
-    return "preset" if not isinstance(value, dict) or "preset" in value or not value.keys() & _REGION_KEYS else "regions"
+    regions = isinstance(value, dict) and "preset" not in value and value.keys() & ExplicitMemory.model_fields.keys()
+    return "~regions" if regions else "~preset"
 
 
-_REGION_KEYS = ExplicitMemory.model_fields.keys()
 Memory = Annotated[
-    Annotated[PresetMemory, Tag("preset")] | Annotated[ExplicitMemory, Tag("regions")], Discriminator(_memory_form)
+    Annotated[PresetMemory, Tag("~preset")] | Annotated[ExplicitMemory, Tag("~regions")], Discriminator(_memory_form)
 ]
 
 

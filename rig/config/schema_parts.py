@@ -1,4 +1,8 @@
-"""What both file schemas are made of: the strict base model, and types with units, ranges and messages of their own."""
+"""What both file schemas are made of: the strict base model, and types with units, ranges and messages of their own.
+
+Where a value may have several forms, the schemas tell them apart with tags that begin with ``~``, which no key of ours does:
+pydantic mixes these tags into the location of an error, and they must not be mistaken for keys there.
+"""
 
 from __future__ import annotations
 

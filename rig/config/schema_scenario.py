@@ -11,8 +11,7 @@ from rig.config.schema_boards import Soc
 from rig.config.schema_parts import Name, Pattern, Seed, Share, Size, Strict, Version
 from rig.formats.sample_app import MAX_SIZE, MIN_SIZE, ConfirmPolicy
 from rig.formats.test_key import SignatureAlgorithm
-from rig.model import Limits, Phase, Protocol, Request
-from rig.scenario import Expectation
+from rig.model import Expectation, Limits, Phase, Protocol, Request
 
 # ---------------------------------------------------------------------------------------------------------------- draws
 _MAX_COUNT = 10_000_000
@@ -36,8 +35,8 @@ def _ordered(pair: tuple[Any, Any]) -> tuple[Any, Any]:
 def _draw_form(value: Any) -> str:
     # A mapping counts as uniform unless it says choice, so that a misspelt word is reported as one.
     if isinstance(value, dict):
-        return "choice" if "choice" in value else "uniform"
-    return "fixed"
+        return "~choice" if "choice" in value else "~uniform"
+    return "~fixed"
 
 
 Count = Annotated[
@@ -92,15 +91,15 @@ class ChoiceDuration(Strict):
 
 
 CountDraw = Annotated[
-    Annotated[Count, Tag("fixed")] | Annotated[UniformCount, Tag("uniform")] | Annotated[ChoiceCount, Tag("choice")],
+    Annotated[Count, Tag("~fixed")] | Annotated[UniformCount, Tag("~uniform")] | Annotated[ChoiceCount, Tag("~choice")],
     Discriminator(_draw_form),
 ]
 DelayDraw = Annotated[
-    Annotated[Delay, Tag("fixed")] | Annotated[UniformDelay, Tag("uniform")] | Annotated[ChoiceDelay, Tag("choice")],
+    Annotated[Delay, Tag("~fixed")] | Annotated[UniformDelay, Tag("~uniform")] | Annotated[ChoiceDelay, Tag("~choice")],
     Discriminator(_draw_form),
 ]
 DurationDraw = Annotated[
-    Annotated[Duration, Tag("fixed")] | Annotated[UniformDuration, Tag("uniform")] | Annotated[ChoiceDuration, Tag("choice")],
+    Annotated[Duration, Tag("~fixed")] | Annotated[UniformDuration, Tag("~uniform")] | Annotated[ChoiceDuration, Tag("~choice")],
     Discriminator(_draw_form),
 ]
 
@@ -155,14 +154,14 @@ class FileSource(Strict):
 
 
 def _source_form(value: Any) -> str:
-    return "file" if isinstance(value, dict) and "file" in value else "build"
+    return "~file" if isinstance(value, dict) and "file" in value else "~build"
 
 
-Source = Annotated[Annotated[BuildSource, Tag("build")] | Annotated[FileSource, Tag("file")], Discriminator(_source_form)]
+Source = Annotated[Annotated[BuildSource, Tag("~build")] | Annotated[FileSource, Tag("~file")], Discriminator(_source_form)]
 
 
 class SourcesBySoc(Strict):
-    """One image per SoC; boards with another SoC take no part."""
+    """One image per SoC of the boards that take part."""
 
     nrf52832: Source | None = None
     """Image for boards with an nRF52832."""
@@ -174,12 +173,12 @@ class SourcesBySoc(Strict):
 
 def _image_form(value: Any) -> str:
     if isinstance(value, dict) and any(str(key).lower().startswith("nrf") for key in value):
-        return "by_soc"
+        return "~by_soc"
     return _source_form(value)
 
 
 Image = Annotated[
-    Annotated[BuildSource, Tag("build")] | Annotated[FileSource, Tag("file")] | Annotated[SourcesBySoc, Tag("by_soc")],
+    Annotated[BuildSource, Tag("~build")] | Annotated[FileSource, Tag("~file")] | Annotated[SourcesBySoc, Tag("~by_soc")],
     Discriminator(_image_form),
 ]
 
@@ -285,14 +284,14 @@ class PowerCutEntry(Strict):
 
 def _fault_form(value: Any) -> str:
     if isinstance(value, dict):
-        return "control" if "none" in value else "power_cut"
-    return "none"
+        return "~control" if "none" in value else "~power_cut"
+    return "~none"
 
 
 Fault = Annotated[
-    Annotated[Literal["none"], Tag("none")]
-    | Annotated[ControlEntry, Tag("control")]
-    | Annotated[PowerCutEntry, Tag("power_cut")],
+    Annotated[Literal["none"], Tag("~none")]
+    | Annotated[ControlEntry, Tag("~control")]
+    | Annotated[PowerCutEntry, Tag("~power_cut")],
     Discriminator(_fault_form),
 ]
 
@@ -306,13 +305,13 @@ class SocSelection(Strict):
 
 
 def _selection_form(value: Any) -> str:
-    return "soc" if isinstance(value, dict) else "names" if isinstance(value, list) else "all"
+    return "~soc" if isinstance(value, dict) else "~names" if isinstance(value, list) else "~all"
 
 
 Selection = Annotated[
-    Annotated[Literal["all"], Tag("all")]
-    | Annotated[Annotated[tuple[Name, ...], Field(min_length=1)], Tag("names")]
-    | Annotated[SocSelection, Tag("soc")],
+    Annotated[Literal["all"], Tag("~all")]
+    | Annotated[Annotated[tuple[Name, ...], Field(min_length=1)], Tag("~names")]
+    | Annotated[SocSelection, Tag("~soc")],
     Discriminator(_selection_form),
 ]
 

@@ -26,6 +26,7 @@ Loc = tuple[str | int, ...]
 
 MAX_FILE_SIZE = 1024 * 1024
 _MAX_NODES = 100_000
+_MAX_DEPTH = 40
 _CORE = "tag:yaml.org,2002:"
 _EXCERPT_WIDTH = 110
 _NO_TEXT = "text with half of a surrogate pair"
@@ -41,12 +42,16 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A value with its place.  `value` is a scalar, a dict of nodes or a list of nodes; `key_at` is where its own key stands."""
+    """A value with its place.  `value` is a scalar, a dict of nodes or a list of nodes; `key_at` is where its own key stands.
+
+    A `broken` node has been reported already; its value means nothing.
+    """
 
     at: Position
     loc: Loc
     value: Any
     key_at: Position | None = None
+    broken: bool = False
 
     def plain(self) -> Any:
         """The value as ordinary dicts and lists."""
@@ -207,21 +212,33 @@ class _Builder:
     def build(self, node: YamlNode, loc: Loc, key_at: Position | None) -> Node:
         at = Position(line=node.start_mark.line, column=node.start_mark.column)
         self._count += 1
-        if id(node) in self._above or self._count > _MAX_NODES:
-            cause = "an alias that contains itself" if id(node) in self._above else "aliases that multiply without end"
+        if cause := self._refusal(node):
             self._document.report(at, key=key_path(loc), reason=cause)
-            return Node(at=at, loc=loc, value=None, key_at=key_at)
+            return Node(at=at, loc=loc, value=None, key_at=key_at, broken=True)
         self._above.append(id(node))
+        broken = False
         try:
             if isinstance(node, MappingNode):
                 value: Any = self._mapping(node, loc)
             elif isinstance(node, SequenceNode):
                 value = [self.build(item, (*loc, index), None) for index, item in enumerate(node.value)]
             else:
-                value = self._scalar(node, loc, at)
+                try:
+                    value = _scalar(node)
+                except ValueError as error:
+                    value, broken = None, True
+                    self._document.report(at, key=key_path(loc), reason=str(error))
         finally:
             self._above.pop()
-        return Node(at=at, loc=loc, value=value, key_at=key_at)
+        return Node(at=at, loc=loc, value=value, key_at=key_at, broken=broken)
+
+    def _refusal(self, node: YamlNode) -> str | None:
+        """Why `node` is not looked into."""
+        if id(node) in self._above:
+            return "an alias that contains itself"
+        if len(self._above) > _MAX_DEPTH:
+            return "nested too deeply"
+        return "aliases that multiply without end" if self._count > _MAX_NODES else None
 
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Node]:
         result: dict[str, Node] = {}
@@ -243,29 +260,25 @@ class _Builder:
             result[key] = self.build(value_node, (*loc, key), at)
         return result
 
-    def _scalar(self, node: YamlNode, loc: Loc, at: Position) -> Any:
-        kind = str(node.tag).removeprefix(_CORE)
-        text = str(node.value)
-        if not _is_text(text):
-            self._document.report(at, key=key_path(loc), reason=_NO_TEXT)
+
+def _scalar(node: YamlNode) -> Any:
+    """The value of a scalar node by the core schema of YAML 1.2; dates stay text.  Raises ValueError that says what is wrong."""
+    kind, text = str(node.tag).removeprefix(_CORE), str(node.value)
+    if not _is_text(text):
+        raise ValueError(_NO_TEXT)
+    match kind:
+        case "null":
             return None
-        try:
-            match kind:
-                case "null":
-                    return None
-                case "bool":
-                    return text.lower() == "true"
-                case "int":
-                    return _integer(text)
-                case "float":
-                    return _real(text)
-                case "str" | "timestamp" | "merge" | "value":
-                    return text
-        except ValueError:
-            self._document.report(at, key=key_path(loc), reason=f"{text[:40]} is not a number that can be used")
-            return None
-        self._document.report(at, key=key_path(loc), reason=f"the tag {node.tag} has no meaning here", hint="remove it")
-        return None
+        case "bool":
+            return text.lower() == "true"
+        case "int" | "float":
+            try:
+                return _integer(text) if kind == "int" else _real(text)
+            except ValueError:
+                raise ValueError(f"{text[:40]} is not a number that can be used") from None
+        case "str" | "timestamp" | "merge" | "value":
+            return text
+    raise ValueError(f"the tag {node.tag} has no meaning here; remove it")
 
 
 def _integer(text: str) -> int:

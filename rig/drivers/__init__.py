@@ -18,6 +18,9 @@ DRIVERS: dict[str, dict[str, str]] = {
 }
 """Port → driver name → ``module:class``.  A bench driver `lab` has no entry: real instruments need no bench built around them."""
 
+CLOCKS_OF_BENCH: dict[str, tuple[str, ...]] = {"virtual": ("virtual", "wall"), "lab": ("wall",)}
+"""Bench driver → the clocks that its trials can run on, its default first."""
+
 MODEL_CHECKS: dict[str, str] = {"virtual": "rig.virtual.world:check_model"}
 """Bench driver → function that checks the `model:` section of a board, which only that bench understands."""
 

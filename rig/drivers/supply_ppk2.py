@@ -36,6 +36,8 @@ _SHIFT_LIMIT_S = 5e-3
 _DRIFT = 100e-6
 """Tolerances of the sample count against the clock, beyond which whole blocks have been lost: fixed, and per second of recording."""
 
+_REPLUG = "unplug and re-plug the kit"
+_OVERLOAD = "give the kit a USB port of its own and the computer less to do"
 _HINT = "is it the kit's command port (USB 1915:C00A, interface 1)? unplug and re-plug the kit if it is"
 
 
@@ -94,7 +96,7 @@ class Ppk2Supply:
         try:
             await self._command(Command.AVERAGE_STOP)  # a rig that died has left it streaming
             await self._until_quiet()
-            self._calibration = (await self._read_metadata()).calibration
+            self._calibration = await self._read_calibration()
             await self._command(Command.DEVICE_RUNNING_SET, 0)
             await self._command(Command.SET_POWER_MODE, ppk2.PowerMode.SOURCE_METER)
             await self.set_voltage(self._voltage_mv)
@@ -166,12 +168,12 @@ class Ppk2Supply:
 
     def _decode(self, recording: _Recording, stopped_s: float, calibration: ppk2.Calibration) -> SupplyTrace:
         if not recording.ends:
-            raise InstrumentError(self._name, "has sent no samples", hint="unplug and re-plug the kit")
-        words = np.frombuffer(bytes(recording.data), dtype="<u4", count=len(recording.data) // ppk2.WORD_SIZE)
+            raise InstrumentError(self._name, "has sent no samples", hint=_REPLUG)
+        words = np.frombuffer(recording.data, dtype="<u4", count=len(recording.data) // ppk2.WORD_SIZE)
         samples = ppk2.fill_gaps(words)
         if samples.lost > _LOST_SHARE * len(samples.words):
             reason = f"{samples.lost} of {len(samples.words)} samples were lost"
-            raise InstrumentError(self._name, reason, hint="give the kit a USB port of its own and the computer less to do")
+            raise InstrumentError(self._name, reason, hint=_OVERLOAD)
         start_s = self._start(recording, stopped_s, samples.ends)
         amps = np.empty(len(samples.words))
         for first, last, volts in _spans(recording.voltages, samples):
@@ -185,30 +187,34 @@ class Ppk2Supply:
     def _start(self, recording: _Recording, stopped_s: float, ends: npt.NDArray[np.int64] | None) -> float:
         """When the first sample was taken: no later than any piece's reception less the samples up to its end, so the least of these.
 
-        A lasting rise of that difference means that samples are missing which the counter cannot show.
+        Samples that are missing without a trace in the counter make that difference rise for good, and the count too small for the
+        time between the commands.  Either alone may be the computer's fault.
         """
         pieces = np.array([(t, size // ppk2.WORD_SIZE) for t, size in recording.ends if size >= ppk2.WORD_SIZE])
         if not len(pieces):
-            raise InstrumentError(self._name, "has sent no whole sample", hint="unplug and re-plug the kit")
+            raise InstrumentError(self._name, "has sent no whole sample", hint=_REPLUG)
         received_s, counts = pieces[:, 0], pieces[:, 1].astype(np.int64)
-        begin_s = received_s - (counts if ends is None else ends[counts - 1]) * ppk2.SAMPLE_S
+        taken_s = (counts if ends is None else ends[counts - 1]) * ppk2.SAMPLE_S
+        begin_s = received_s - taken_s
         start_s = float(begin_s.min())
+        recorded_s = stopped_s - recording.started_s
         if start_s - recording.started_s > _SILENCE_LIMIT_S or stopped_s - float(received_s[-1]) > _SILENCE_LIMIT_S:
-            raise InstrumentError(self._name, "did not send samples all the time", hint="unplug and re-plug the kit")
+            raise InstrumentError(self._name, "did not send samples all the time", hint=_REPLUG)
         third = max(1, len(begin_s) // 3)
-        shift_s = float(begin_s[-third:].min() - begin_s[:third].min())
-        if shift_s > _SHIFT_LIMIT_S + _DRIFT * (stopped_s - recording.started_s):
-            reason = f"about {shift_s / ppk2.SAMPLE_S:.0f} samples were lost in whole blocks"
-            raise InstrumentError(self._name, reason, hint="give the kit a USB port of its own and the computer less to do")
+        rise_s = float(begin_s[-third:].min() - begin_s[:third].min())
+        missing_s = min(rise_s, recorded_s - float(taken_s[-1]))
+        if missing_s > _SHIFT_LIMIT_S + _DRIFT * recorded_s:
+            reason = f"about {missing_s / ppk2.SAMPLE_S:.0f} samples were lost in whole blocks"
+            raise InstrumentError(self._name, reason, hint=_OVERLOAD)
         return start_s
 
     # -------------------------------------------------------------------------------------------------------- the wire
-    async def _read_metadata(self) -> ppk2.Metadata:
+    async def _read_calibration(self) -> ppk2.Calibration:
         self._answer = answer = bytearray()
         try:
             await self._command(Command.GET_METADATA)
             await self._until(lambda: ppk2.metadata_is_complete(answer), _METADATA_LIMIT_S)
-            return ppk2.parse_metadata(bytes(answer))
+            return ppk2.parse_calibration(bytes(answer))
         except TimeoutError:
             said = f"answered {len(answer)} bytes that hold no complete calibration" if answer else "does not answer"
             raise InstrumentError(self._name, f"{said} within {_METADATA_LIMIT_S:g} s", hint=_HINT) from None

@@ -87,16 +87,6 @@ class Calibration:
         return np.array(rows, dtype=np.float64) * ug
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metadata:
-    """What an instrument says about itself: calibration, hardware revision, regulator voltage and power mode."""
-
-    calibration: Calibration
-    hardware: str
-    millivolts: int
-    mode: PowerMode
-
-
 def regulator_set(millivolts: int) -> bytes:
     """The command that sets the source voltage: big-endian millivolts.
 
@@ -108,13 +98,12 @@ def regulator_set(millivolts: int) -> bytes:
     return bytes((Command.REGULATOR_SET,)) + millivolts.to_bytes(2, "big")
 
 
-def format_metadata(metadata: Metadata) -> bytes:
-    """The answer to GET_METADATA."""
+def format_metadata(calibration: Calibration, *, millivolts: int, mode: PowerMode) -> bytes:
+    """The answer to GET_METADATA of a unit that is set to `millivolts` and `mode`."""
     lines = ["Calibrated: 0"]
     for field in fields(Calibration):
-        values = getattr(metadata.calibration, field.name)
-        lines += [f"{field.name.upper()}{number}: {value:.12f}" for number, value in enumerate(values)]
-    lines += [f"VDD: {metadata.millivolts}", f"HW: {metadata.hardware}", f"mode: {metadata.mode:d}", "IA: 56", "END"]
+        lines += [f"{field.name.upper()}{number}: {value:.12f}" for number, value in enumerate(getattr(calibration, field.name))]
+    lines += [f"VDD: {millivolts}", "HW: 9173", f"mode: {mode:d}", "IA: 56", "END"]
     return ("\n".join(lines) + "\n").encode("ascii")
 
 
@@ -124,8 +113,8 @@ def metadata_is_complete(answer: bytes | bytearray) -> bool:
     return start >= 0 and b"END" in answer[start:]
 
 
-def parse_metadata(answer: bytes) -> Metadata:
-    """Read the answer to GET_METADATA, ignoring what precedes it.
+def parse_calibration(answer: bytes) -> Calibration:
+    """Read the constants in the answer to GET_METADATA, ignoring what precedes it.
 
     A shunt of 0 or an undefined number stands for the nominal value, as some units leave the factory so.
 
@@ -137,27 +126,13 @@ def parse_metadata(answer: bytes) -> Metadata:
     for line in text.partition("END")[0].splitlines():
         key, _, value = line.partition(":")
         values[key.strip().lower()] = value.strip()
-    constants = {
-        field.name: tuple(_constant(values, field.name, number) for number in range(RANGES)) for field in fields(Calibration)
-    }
-    return Metadata(
-        calibration=Calibration(**constants),
-        hardware=values.get("hw", ""),
-        millivolts=int(_number(values, "vdd")),
-        mode=PowerMode(int(_number(values, "mode"))),
+    return Calibration(
+        **{field.name: tuple(_constant(values, field.name, number) for number in range(RANGES)) for field in fields(Calibration)}
     )
 
 
 def _constant(values: dict[str, str], name: str, number: int) -> float:
-    value = _number(values, f"{name}{number}")
-    if name == "r" and not value > 0:
-        return _NOMINAL_OHM[number]
-    if math.isnan(value):
-        return 1.0 if name in ("gi", "ug") else 0.0
-    return value
-
-
-def _number(values: dict[str, str], key: str) -> float:
+    key = f"{name}{number}"
     try:
         value = float(values[key])
     except KeyError:
@@ -166,6 +141,10 @@ def _number(values: dict[str, str], key: str) -> float:
         raise ValueError(f"{key} is {values[key]!r}, which is no number") from None
     if math.isinf(value):
         raise ValueError(f"{key} is infinite")
+    if name == "r" and not value > 0:
+        return _NOMINAL_OHM[number]
+    if math.isnan(value):
+        return 1.0 if name in ("gi", "ug") else 0.0
     return value
 
 
@@ -212,9 +191,13 @@ def fill_gaps(words: Words) -> Continuous:
 def current_amps(words: Words, calibration: Calibration, vdd_v: float) -> npt.NDArray[np.float64]:
     """The current in amperes that each word stands for, while the source is set to `vdd_v` volts."""
     constant, linear, square = calibration.polynomial(vdd_v)
-    ranges = np.minimum((words >> RANGE_SHIFT) & RANGE_MASK, RANGES - 1)
+    ranges = np.minimum((words >> RANGE_SHIFT) & RANGE_MASK, RANGES - 1).astype(np.intp)
     adc = (words & ADC_MAX).astype(np.float64)
-    current: npt.NDArray[np.float64] = (square[ranges] * adc + linear[ranges]) * adc + constant[ranges]
+    current: npt.NDArray[np.float64] = square.take(ranges)
+    current *= adc
+    current += linear.take(ranges)
+    current *= adc
+    current += constant.take(ranges)
     return current
 
 

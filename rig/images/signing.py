@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from typing import Any, Protocol, cast
 
-import click
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from imgtool import keys
@@ -20,13 +18,10 @@ from imgtool.version import decode_version
 
 from rig.errors import ConfigError
 from rig.formats.mcuboot_image import BUILT_HEADER_SIZE
+from rig.formats.soc import PAGE_SIZE
 from rig.formats.test_key import PrivateKey
 
 _SALT_SIZE = 32
-
-
-class _Signer(Protocol):
-    def sign(self, *args: Any, **kwargs: Any) -> bytes: ...
 
 
 class _DeterministicEcdsa:
@@ -85,23 +80,16 @@ def sign(application: bytes, *, version: str, key: PrivateKey, slot_size: int, a
     """The MCUboot image around `application`: header of `BUILT_HEADER_SIZE` bytes, SHA-256, key hash, signature.
 
     `align` is the flash write size, 4 or 8; `pad` fills the slot and adds a trailer that requests the update.  Raises `ConfigError`
-    when the image does not fit into `slot_size` with its trailer.
+    when the image does not fit into `slot_size`, whose last page the trailer takes.
     """
-    image = Image(
-        version=decode_version(version),
-        header_size=BUILT_HEADER_SIZE,
-        pad_header=True,
-        pad=pad,
-        align=align,
-        slot_size=slot_size,
-    )
+    image = Image(version=decode_version(version), header_size=BUILT_HEADER_SIZE, pad_header=True, align=align, slot_size=0)
     image.payload = bytes([0xFF]) * BUILT_HEADER_SIZE + application
     image.image_size = len(application)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports its progress to people
-            image.create(_imgtool_key(key), "hash", None)
-        if pad:
-            image.pad_to(slot_size)
-    except click.ClickException as error:
-        raise ConfigError(f"image {version} cannot be signed: {error.message}") from error
+    with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports its progress to people
+        image.create(_imgtool_key(key), "hash", None)
+    room = slot_size - PAGE_SIZE
+    if len(image.payload) > room:
+        raise ConfigError(f"image {version} takes {len(image.payload)} bytes, the slot has room for {room}")
+    if pad:
+        image.pad_to(slot_size)
     return bytes(image.payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,12 +15,12 @@ from rig.report.table import PHASES
 from rig.report.words import count, phase, seconds
 from rig.store import Plan, TrialRecord
 
-_WIDTH, _LEFT, _RIGHT = 1112.0, 132.0, 1096.0
+_WIDTH, _LEFT, _RIGHT = 1112.0, 168.0, 1096.0
 _TOP, _LANE, _LEGEND = 84.0, 25.0, 64.0
 _NARROWEST = 62.0
 _BIN = 4.0
-_LABEL = 7.2
-"""Width of one character of a failure's label, generous."""
+_LABEL, _LEGEND_CHAR = 7.8, 7.2
+"""Width of one character of a failure's label and of the legend, generous: fonts differ, and print enlarges them."""
 
 _BACK = frozenset({Outcome.KEPT_OLD, Outcome.ROLLED_BACK, Outcome.REFUSED})
 
@@ -92,7 +92,7 @@ def map_by_operation(plan: Plan, cuts: Sequence[Cut]) -> Markup | None:
     lengths: dict[str, float] = {}
     for name in _in_order(cut.phase for cut, _ in known):
         lengths[name] = 1.0 + max(operation for cut, operation in known if cut.phase == name)
-    segments = _segments(lengths, {name: f"{length:.0f} ops" for name, length in lengths.items()}, power=1.0)
+    segments = _segments(lengths, {name: f"{length:.0f} op{'s' if length > 1 else ''}" for name, length in lengths.items()}, power=1.0)
     placed = [(cut, segments[cut.phase].x(operation + 0.5)) for cut, operation in known]
     return _figure(plan, placed, segments, _BY_OPERATION) if known else None
 
@@ -118,8 +118,8 @@ _BY_OPERATION = _View(
 )
 
 
-def _in_order(names: object) -> list[str]:
-    found = set(names)  # type: ignore[call-overload]
+def _in_order(names: Iterable[str]) -> list[str]:
+    found = set(names)
     return [name for name in PHASES if name in found] + sorted(found - set(PHASES))
 
 
@@ -153,7 +153,8 @@ def _figure(plan: Plan, placed: Sequence[tuple[Cut, float]], segments: dict[str,
         top = _TOP + lane * _LANE
         if lane % 2 == 0:
             figure.rect(_LEFT, top, _RIGHT - _LEFT, _LANE, "stripe")
-        figure.text(_LEFT - 10, top + 16, _short(board.name, 16), "lab b", anchor="end")
+        figure.text(6, top + 16, _short(board.name, 13), "lab b")
+        figure.text(_LEFT - 10, top + 16, _short(board.soc, 10), "lab s", anchor="end")
         _lane(figure, top, [(cut, x) for cut, x in placed if cut.board == board.name])
     figure.line(_LEFT, bottom, _RIGHT, bottom, "ax")
     for segment in segments.values():
@@ -220,11 +221,11 @@ def _legend(figure: Svg, y: float, *, failed: int, bricked: bool) -> None:
     for style, label in entries:
         figure.path(f"M{x:.1f} {y - 11:.1f}v15" if style == "fwd" else f"M{x:.1f} {y - 4:.1f}v8", f"ck {style} big")
         figure.text(x + 9, y, label, "tick")
-        x += 32 + len(label) * 5.9
+        x += 32 + len(label) * _LEGEND_CHAR
     if failed:
         _mark(figure, x + 4, y - 4, bricked=False)
         figure.text(x + 16, y, "failed", "tick")
-        x += 70
+        x += 84
     if bricked:
         _mark(figure, x + 4, y - 4, bricked=True)
         figure.text(x + 16, y, "failed: does not boot any more", "tick")

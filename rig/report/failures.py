@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from rig.model import Event, Json, Verdict
@@ -15,7 +15,17 @@ EXCERPTS = 20
 """Failures whose journals are quoted; the others are listed with links to theirs."""
 _LINES = 40
 _CONTEXT = frozenset(
-    {"phase.start", "supply.on", "supply.off", "radio.lost", "radio.connected", "dut.state", "dut.error", "console.line", "trial.end"}
+    {
+        "phase.start",
+        "supply.on",
+        "supply.off",
+        "radio.lost",
+        "radio.connected",
+        "dut.state",
+        "dut.error",
+        "console.line",
+        "trial.end",
+    }
 )
 
 
@@ -114,7 +124,7 @@ def described(campaign: Campaign, record: TrialRecord, *, quoted: bool = False) 
     shown = _chosen(events, frozenset(judgement.because))
     zero = record.evidence.faults[0].t_ns if record.evidence and record.evidence.faults else 0
     lines = tuple(_line(event, zero, key=event.seq in judgement.because) for event in shown)
-    return Failure(**{**vars(failure), "excerpt": lines, "left_out": len(events) - len(shown)})
+    return replace(failure, excerpt=lines, left_out=len(events) - len(shown))
 
 
 def _chosen(events: Sequence[Event], because: frozenset[int]) -> list[Event]:
@@ -128,14 +138,20 @@ def _chosen(events: Sequence[Event], because: frozenset[int]) -> list[Event]:
 
 
 def _line(event: Event, zero_ns: int, *, key: bool) -> Line:
-    return Line(seq=event.seq, when=offset(event.t_ns - zero_ns), source=event.source, text=_worded(event), key=key)
+    return Line(seq=event.seq, when=offset(event.t_ns - zero_ns), source=event.source, text=_worded(event, zero_ns), key=key)
 
 
-def _worded(event: Event) -> str:
+def _worded(event: Event, zero_ns: int) -> str:
     if event.kind == "console.line":
         return str(event.data.get("text", ""))
-    details = ", ".join(f"{name} {_value(value)}" for name, value in event.data.items() if value is not None)
+    details = ", ".join(_detail(name, value, zero_ns) for name, value in event.data.items() if value is not None)
     return f"{event.kind}: {details}" if details else event.kind
+
+
+def _detail(name: str, value: Json, zero_ns: int) -> str:
+    if name.endswith("_t_ns") and isinstance(value, int):  # an instant, as the first column shows them
+        return f"{name.removesuffix('_t_ns')} at {offset(value - zero_ns)}"
+    return f"{name} {_value(value)}"
 
 
 def _value(value: Json) -> str:
@@ -145,4 +161,4 @@ def _value(value: Json) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)  # a SHA-256 is known by its start

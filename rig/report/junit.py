@@ -6,18 +6,17 @@ servers limit files to some 30 MB and treat equal names as one.
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET  # only written, never parsed
 from collections.abc import Iterator, Mapping, Sequence
 
 from rig.accept import Decision, Word
 from rig.model import Trial, Verdict
 from rig.report import statistics
+from rig.report.failures import described
 from rig.report.table import fault_name
 from rig.report.words import at_most, visible
 from rig.store import Campaign, TrialRecord
 
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LISTED = 200
 
 
@@ -26,15 +25,16 @@ def junit_xml(campaign: Campaign, records: Sequence[TrialRecord], decisions: Map
     suites = ET.Element("testsuites", name="rig")
     for scenario, decision in decisions.items():
         mine = [record for record in records if record.trial.scenario == scenario]
-        suite = ET.SubElement(suites, "testsuite", name=_clean(scenario), timestamp=campaign.provenance.created[:19])
+        suite = ET.SubElement(suites, "testsuite", name=visible(scenario), timestamp=campaign.provenance.created[:19])
         _acceptance(suite, scenario, decision)
         for (stratum, fault), group in _groups(mine):
-            _case(suite, f"rig.{scenario}.{fault}", f"{stratum} recovers", campaign, group)
+            _case(suite, f"rig.{scenario}.{fault}", stratum, campaign, group)
         for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
             suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
         suite.set("tests", str(len(suite)))
     ET.indent(suites)
-    return b'<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suites, encoding="utf-8") + b"\n"
+    document: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
 
 
 def _groups(records: Sequence[TrialRecord]) -> Iterator[tuple[tuple[str, str], list[TrialRecord]]]:
@@ -48,16 +48,16 @@ def _groups(records: Sequence[TrialRecord]) -> Iterator[tuple[tuple[str, str], l
 
 
 def _acceptance(suite: ET.Element, scenario: str, decision: Decision) -> None:
-    case = ET.SubElement(suite, "testcase", classname=_clean(f"rig.{scenario}"), name="acceptance", time="0")
+    case = ET.SubElement(suite, "testcase", classname=visible(f"rig.{scenario}"), name="acceptance", time="0")
     if decision.word is Word.HOLD:
-        ET.SubElement(case, "failure", type="HOLD", message=_clean(decision.reason))
+        ET.SubElement(case, "failure", type="HOLD", message=visible(decision.reason))
     elif decision.word is Word.INCONCLUSIVE:
-        ET.SubElement(case, "error", type="INCONCLUSIVE", message=_clean(decision.reason))
+        ET.SubElement(case, "error", type="INCONCLUSIVE", message=visible(decision.reason))
 
 
 def _case(suite: ET.Element, classname: str, name: str, campaign: Campaign, group: Sequence[TrialRecord]) -> None:
     spent = sum(record.evidence.duration_ns for record in group if record.evidence) / 1e9
-    case = ET.SubElement(suite, "testcase", classname=_clean(classname), name=_clean(name), time=f"{spent:.3f}")
+    case = ET.SubElement(suite, "testcase", classname=visible(classname), name=visible(name), time=f"{spent:.3f}")
     judged = [record.judgement for record in group if record.judgement]
     sound = [judgement for judgement in judged if judgement.verdict in (Verdict.PASS, Verdict.FAIL)]
     failed = [record for record in group if record.judgement and record.judgement.verdict is Verdict.FAIL]
@@ -65,12 +65,11 @@ def _case(suite: ET.Element, classname: str, name: str, campaign: Campaign, grou
         bound = at_most(statistics.upper_bound(len(failed), len(sound)))
         message = f"{len(failed)} of {len(sound)} trials failed; at most {bound} of such updates would, at 95 % confidence"
         failure = ET.SubElement(case, "failure", type="FAIL", message=message)
-        failure.text = "\n".join(_clean(_told(campaign, record)) for record in failed[:_LISTED])
+        failure.text = "\n".join(visible(_told(campaign, record)) for record in failed[:_LISTED])
         if len(failed) > _LISTED:
             failure.text += f"\nand {len(failed) - _LISTED} more in report.html"
-        folders = (campaign.trial_folder(record.trial.id).relative_to(campaign.path) for record in failed[:_LISTED])
-        output = "\n".join(f"[[ATTACHMENT|{folder.as_posix()}/journal.jsonl]]" for folder in folders)
-        ET.SubElement(case, "system-out").text = output
+        links = (link.target for record in failed[:_LISTED] for link in described(campaign, record).links)
+        ET.SubElement(case, "system-out").text = "\n".join(f"[[ATTACHMENT|{target}]]" for target in links)  # as GitLab wants it
     elif not sound:
         reason = "no trial has been run" if not judged else f"none of {len(judged)} trials says anything about the device"
         ET.SubElement(case, "skipped", message=reason)
@@ -81,8 +80,3 @@ def _told(campaign: Campaign, record: TrialRecord) -> str:
     assert judgement is not None
     where = f"{record.trial.id} on {record.trial.board}: {judgement.outcome.value} in {judgement.fault_phase or 'no fault'}"
     return f"{where}; {judgement.reason}; rig replay {campaign.path.name} {record.trial.id}"
-
-
-def _clean(text: str) -> str:
-    """`text` without what XML 1.0 cannot hold, even escaped."""
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", visible(text))

@@ -19,7 +19,9 @@ class Svg:
         """
         view = f'viewBox="0 0 {_n(width)} {_n(height)}" class="{classes}"'
         if title:
-            self._parts = [f'<svg {view} role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{_text(title)}</title>']
+            self._parts = [
+                f'<svg {view} role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{_text(title)}</title>'
+            ]
             self._parts.append(f'<desc id="{name}-d">{_text(text)}</desc>')
         else:
             self._parts = [f'<svg {view} aria-hidden="true">']

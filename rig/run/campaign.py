@@ -43,7 +43,6 @@ class CampaignRun:
     """
 
     session: Session
-    clock: str
     jobs: int
     progress: Callable[[Judgement], None]
     _lanes: dict[str, deque[Trial]] = field(default_factory=dict)
@@ -74,7 +73,7 @@ class CampaignRun:
     def _hire(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.session.campaign.path, self.clock), daemon=True, name="rig worker")
+        process = context.Process(target=serve, args=(theirs, self.session.campaign.path), daemon=True, name="rig worker")
         process.start()
         theirs.close()
         return _Worker(process=process, connection=ours)

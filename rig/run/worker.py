@@ -35,7 +35,7 @@ class Failure:
     fatal: bool
 
 
-def serve(connection: Connection, campaign_path: Path, clock: str) -> None:
+def serve(connection: Connection, campaign_path: Path) -> None:
     """Take jobs from `connection` until it closes, and answer each with a `Judgement` or a `Failure`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign decides what an interrupt means
     campaign = Campaign.open(campaign_path)
@@ -44,16 +44,16 @@ def serve(connection: Connection, campaign_path: Path, clock: str) -> None:
             job: Job = connection.recv()
         except EOFError:
             return
-        connection.send(_answer(campaign, job, clock))
+        connection.send(_answer(campaign, job))
 
 
-def _answer(campaign: Campaign, job: Job, clock: str) -> Judgement | Failure:
+def _answer(campaign: Campaign, job: Job) -> Judgement | Failure:
     try:
         return run_one(
             job.trial,
             job.board,
             campaign.plan.bench,
-            clock=clock,
+            clock=campaign.plan.clock,
             begin=lambda now: Attempt(job.folder, campaign=campaign.path, number=job.attempt, now=now),
             read_image=lambda image: campaign.image(image).read_bytes(),
         )

@@ -114,6 +114,10 @@ class Campaign:
                 found.append(f"{file.name}: {size} bytes, was {file.size}")
             elif file.name == layout.JOURNAL and disk.sha256_of(path) != file.sha256:
                 found.append(f"{file.name}: its hash has changed")
+            else:
+                continue
+            if file.name == layout.JOURNAL:
+                found += (f"{file.name}: {complaint}" for complaint in read_journal(path).complaints())
         return found
 
     # ------------------------------------------------------------------------------------------------------------- paths

@@ -26,7 +26,7 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE attempt (
         trial TEXT NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL CHECK (state IN ('running', 'interrupted', 'judged')),
-        scenario TEXT NOT NULL, board TEXT NOT NULL, stratum TEXT NOT NULL, seed INTEGER NOT NULL,
+        scenario TEXT NOT NULL, board TEXT NOT NULL, stratum TEXT NOT NULL, seed TEXT NOT NULL,
         verdict TEXT, outcome TEXT, reason TEXT,
         fault_requested INTEGER, fault_delivered INTEGER, fault_proved INTEGER, fault_phase TEXT,
         downtime_s REAL, device_attempts INTEGER,
@@ -57,7 +57,7 @@ class Row:
     scenario: str
     board: str
     stratum: str
-    seed: int
+    seed: str
     verdict: str | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -94,10 +94,10 @@ def _row(record: TrialRecord, number: int, state: str) -> Row:
         trial=trial.id,
         number=number,
         state=state,
-        scenario=trial.scenario,
-        board=trial.board,
-        stratum=trial.stratum,
-        seed=trial.seed,
+        scenario=_storable(trial.scenario),
+        board=_storable(trial.board),
+        stratum=_storable(trial.stratum),
+        seed=str(trial.seed),
     )
     if judgement is None or state != "judged":
         return row
@@ -105,7 +105,7 @@ def _row(record: TrialRecord, number: int, state: str) -> Row:
         row,
         verdict=judgement.verdict.value,
         outcome=judgement.outcome.value,
-        reason=judgement.reason,
+        reason=_storable(judgement.reason),
         fault_requested=int(judgement.fault_requested),
         fault_delivered=int(judgement.fault_delivered),
         fault_proved=int(judgement.fault_proved),
@@ -114,6 +114,11 @@ def _row(record: TrialRecord, number: int, state: str) -> Row:
         device_attempts=judgement.attempts,
         phases=tuple(sorted((phase, float(seconds)) for phase, seconds in judgement.phases.items())),
     )
+
+
+def _storable(text: str) -> str:
+    """`text` without halves of surrogate pairs, which a console's broken encoding may leave and SQLite does not take."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def statements(rows: Iterable[Row]) -> list[Statement]:
@@ -246,6 +251,8 @@ class Writer:
             raise StorageError(f"{self._path}: the disk did not answer within {_WAIT_S:g} s") from None
         except apsw.Error as error:
             raise refused(self._path, error) from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StorageError(f"{self._path}: cannot be stored: {error}") from error
 
     def _check_posted(self) -> None:
         while self._posted and self._posted[0].done():
@@ -269,7 +276,7 @@ class Writer:
                 for work, _ in group:
                     for sql, values in work:
                         self._connection.execute(sql, values)
-        except apsw.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for this thread must hear of it
             if len(group) > 1:  # one bad entry must not take the others with it
                 for entry in group:
                     self._commit([entry])

@@ -28,10 +28,14 @@ class ScenarioPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that is decided before hardware is touched.  `campaign` is also the name of the folder."""
+    """Everything that is decided before hardware is touched.  `campaign` is also the name of the folder.
+
+    `clock` is ``virtual`` or ``wall``: what the event loops of the trials count.
+    """
 
     campaign: str
     seed: int
+    clock: str
     bench: InstrumentSpec
     boards: tuple[Board, ...]
     scenarios: tuple[ScenarioPlan, ...]

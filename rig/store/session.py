@@ -44,7 +44,12 @@ class Session:
         self.close()
 
     def begin(self, trial_id: str, now: Callable[[], float]) -> Attempt:
-        """Start an attempt at a trial: mark it as running, durably, and make its folder.
+        """Start an attempt at a trial in this process; raises what `reserve` does."""
+        folder, number = self.reserve(trial_id)
+        return Attempt(folder, campaign=self.campaign.path, number=number, now=now)
+
+    def reserve(self, trial_id: str) -> tuple[Path, int]:
+        """Mark a trial as running, durably, and return the folder that its `Attempt` shall make, and the attempt's number.
 
         An earlier attempt that was interrupted is kept aside as ``trials/ID.attempt-N``.
 
@@ -58,7 +63,7 @@ class Session:
         folder = self.campaign.trial_folder(trial_id)
         if folder.exists():
             self._move(folder, folder.with_name(f"{folder.name}{layout.ASIDE}{record.interrupted}"))
-        return Attempt(folder, campaign=self.campaign.path, number=record.interrupted + 1, now=now)
+        return folder, record.interrupted + 1
 
     def begin_replay(self, trial_id: str, now: Callable[[], float]) -> Attempt:
         """Start a repetition of a trial, apart from the campaign's numbers: a new folder under ``replays/``.

@@ -12,7 +12,8 @@ import math
 from typing import Protocol
 
 from rig.virtual.air import ADVERTISING_CHANNELS, T_IFS_S, Air, DeviceAddress, Phy, Transmission, airtime_s
-from rig.virtual.link_layer import Connection, Upper
+from rig.virtual.link_end import Upper
+from rig.virtual.link_layer import Connection
 from rig.virtual.link_pdus import ConnectionParameters
 
 _MAX_DELAY_S = 0.010
@@ -29,8 +30,13 @@ _FIRST_ANCHOR_DELAY_S = 2.5e-3
 class Listener(Protocol):
     """A scanner or initiator: the upper half of a central's link layer."""
 
-    address: DeviceAddress
-    max_octets: int
+    @property
+    def address(self) -> DeviceAddress: ...
+
+    @property
+    def max_octets(self) -> int:
+        """The longest link layer payload that it offers."""
+        ...
 
     def tuned_to(self, time_s: float) -> int | None:
         """The advertising channel that it listens to at this moment, if any."""

@@ -25,7 +25,7 @@ from rig.virtual.gatt_server import (
     Service,
     uuid_octets,
 )
-from rig.virtual.link_layer import LinkEnd
+from rig.virtual.link_end import LinkEnd
 from rig.virtual.link_pdus import MAX_OCTETS, ConnectionParameters
 from rig.virtual.pairing import Bond, PairingResponder
 

@@ -40,6 +40,10 @@ class _Stretch:
     amps: float = 0.0
     amps_per_s: float = 0.0
 
+    @property
+    def rises(self) -> bool:
+        return self.volts_per_s > 0
+
     def voltage(self, t: float) -> float:
         if self.tau_s is None:
             return self.start_v + self.volts_per_s * (t - self.start_s) if self.volts_per_s else self.start_v
@@ -332,7 +336,9 @@ class PowerNode:
         volts = epoch.voltage(now)
         if volts <= level_v if self._good else volts >= level_v:
             return now
-        return min(stretch.crossing(level_v) for stretch in epoch.stretches)
+        return min(
+            (stretch.crossing(level_v) for stretch in epoch.stretches if stretch.rises is not self._good), default=_NEVER
+        )
 
     def _cross(self) -> None:
         """The threshold that `_arm` waited for is reached."""

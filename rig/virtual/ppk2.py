@@ -36,7 +36,6 @@ _CHUNK = 1000
 """Samples a packet: 10 ms."""
 _VDD_INPUT = 0x01
 _COUNTS = (np.arange(_CHUNK + ppk2.COUNTER_MASK + 1, dtype=np.uint32) & ppk2.COUNTER_MASK) << ppk2.COUNTER_SHIFT
-_NO_SAMPLES = np.zeros(0, dtype=np.uint32)
 
 
 class VirtualPpk2:
@@ -74,6 +73,7 @@ class VirtualPpk2:
                 timer.cancel()
         self._command_timer = self._sample_timer = None
         self._packets.clear()
+        self._running = False
         self._node.record_from(None)
         self._node.switch(False)
 
@@ -119,8 +119,7 @@ class VirtualPpk2:
                     self._mode = ppk2.PowerMode(arguments[0])
                     self._apply()
             case Command.GET_METADATA:
-                metadata = ppk2.Metadata(calibration=CALIBRATION, hardware="9173", millivolts=self._millivolts, mode=self._mode)
-                self._end.send(ppk2.format_metadata(metadata))
+                self._end.send(ppk2.format_metadata(CALIBRATION, millivolts=self._millivolts, mode=self._mode))
 
     def _set_regulator(self, millivolts: int) -> None:
         if ppk2.MIN_MILLIVOLTS <= millivolts <= ppk2.MAX_MILLIVOLTS:
@@ -173,15 +172,15 @@ class Encoder:
     """What the ADC of a unit with these constants reads: range and reading of the sample word for a current in amperes."""
 
     def __init__(self, calibration: ppk2.Calibration) -> None:
-        self._calibration = calibration
+        c = calibration
+        self._constants = np.array((c.r, c.gs, c.gi, c.o, c.s, c.i, c.ug))
 
     def encode(self, amps: npt.NDArray[np.float64], vdd_v: float) -> npt.NDArray[np.uint32]:
         """Words without counter and logic inputs.  Currents beyond the ADC's scale read as its end."""
-        if not len(amps):
-            return _NO_SAMPLES
-        c = self._calibration
+        if len(amps) > 1 and bool((amps == amps[0]).all()):  # a board at rest, most of the time
+            return np.repeat(self.encode(amps[:1], vdd_v), len(amps))
         ranges = np.searchsorted(RANGE_LIMITS_A, amps, side="left")
-        r, gs, gi, o, s, i, ug = (np.array(column)[ranges] for column in (c.r, c.gs, c.gi, c.o, c.s, c.i, c.ug))
+        r, gs, gi, o, s, i, ug = self._constants[:, ranges]
         # The kit's formula backwards: gs·x² + gi·x = rest, then the ADC reading whose volts give that x.
         rest = amps / ug - s * vdd_v - i
         x = 2 * rest / (gi + np.sqrt(gi**2 + 4 * gs * rest))

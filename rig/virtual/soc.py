@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from rig.formats.sample_app import SampleApp
 from rig.formats.sample_app import parse as parse_sample_app
@@ -19,21 +19,11 @@ from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason
 from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write
 from rig.virtual.power import PowerNode
+from rig.virtual.wire import DeviceEnd
 
 FICR_BASE, UICR_BASE, REGION_SIZE = 0x1000_0000, 0x1000_1000, 0x1000
 STARTUP_S = 0.001
 """From a good supply or a reset to the first instruction: oscillator and regulator start."""
-
-
-class Uart(Protocol):
-    """The transmitting end of the board's console line."""
-
-    byte_s: float
-    """Seconds per byte on the line: 10 bits at the baud rate."""
-
-    def send(self, data: bytes) -> None:
-        """Bytes whose last bit has just left."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +57,7 @@ class Soc:
     bootloader: Bootloader
     application: Callable[[SampleApp, BoardFacts], Application]
     power: PowerNode
-    uart: Uart
+    console: DeviceEnd
     air: Air
     rng: random.Random
     radio_sync: bool = True
@@ -206,7 +196,6 @@ class Life:
         self._tasks: set[asyncio.Task[None]] = set()
         self._nvmc = asyncio.Lock()
         self._operation: tuple[Operation, float] | None = None
-        self._printing: tuple[bytes, float] | None = None
         self._radio: BlePeripheral | None = None
 
     # ------------------------------------------------------------------------------------------------------- the life
@@ -236,10 +225,7 @@ class Life:
             operation, started = self._operation
             self._operation = None
             self._soc.flash.interrupt(operation, min(1.0, (now - started) / self._soc.flash.duration(operation)))
-        if self._printing is not None:
-            data, started = self._printing
-            self._printing = None
-            self._soc.uart.send(data[: int((now - started) / self._soc.uart.byte_s)])
+        self._soc.console.cut()
         if self._radio is not None:
             self._radio.vanish()
         for task in self._tasks:
@@ -293,11 +279,8 @@ class Life:
         await asyncio.sleep(seconds)
 
     async def print(self, line: str) -> None:
-        data = line.encode() + b"\r\n"
-        self._printing = (data, asyncio.get_running_loop().time())
-        await asyncio.sleep(len(data) * self._soc.uart.byte_s)
-        self._printing = None
-        self._soc.uart.send(data)
+        sent_s = self._soc.console.send(line.encode() + b"\r\n")
+        await asyncio.sleep(max(0.0, sent_s - asyncio.get_running_loop().time()))
 
     # ------------------------------------------------------------------------------------------------ resets and radio
     def clear_reset_reason(self, mask: int) -> None:

@@ -18,12 +18,13 @@ from rig.errors import ConfigError, InstrumentError
 from rig.formats.sample_app import SampleApp
 from rig.model import Board
 from rig.virtual.air import CURRENT_AIR, Air
+from rig.virtual.clock import VirtualTimeLoop
 from rig.virtual.cpu import Application, BoardFacts, Bootloader
 from rig.virtual.parts import PARTS
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.soc import Soc
-from rig.virtual.wires import CURRENT_WIRES, DeviceEnd, Wires
+from rig.virtual.wires import CURRENT_WIRES, Wires
 
 _DEFAULT_BOOTLOADER = "rig.virtual.mcuboot:Mcuboot"
 _DEFAULT_APPLICATION = "rig.virtual.smp_application:SmpApplication"
@@ -31,18 +32,6 @@ _T = TypeVar("_T")
 _SECTIONS = ("bootloader", "application", "power", "soc")
 
 CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
-
-
-class ConsoleLine:
-    """The board's UART transmitter on its wire."""
-
-    def __init__(self, end: DeviceEnd, baudrate: int) -> None:
-        self.byte_s = 10 / baudrate
-        self._end = end
-
-    def send(self, data: bytes) -> None:
-        if data:
-            self._end.send(data)
 
 
 class VirtualBoard:
@@ -61,7 +50,7 @@ class VirtualBoard:
             bootloader=_build_bootloader(board, facts),
             application=_application_factory(board),
             power=self.power,
-            uart=ConsoleLine(wires.add(f"{board.name}/console"), baudrate),
+            console=wires.add(f"{board.name}/console", baudrate=baudrate),
             air=air,
             rng=rng,
             **_section(board, "soc"),
@@ -72,19 +61,19 @@ class VirtualBoard:
 
 
 class VirtualBench:
-    """`bench: {driver: virtual}`.  `seed` is the trial's; `boards` are those that the trial touches."""
+    """`bench: {driver: virtual}`.  `boards` are those that the trial touches; `seed` tells one bench from another."""
 
-    def __init__(self, boards: Sequence[Board], *, seed: int, **air_options: Any) -> None:
+    def __init__(self, boards: Sequence[Board], *, trial_seed: int, seed: int = 1) -> None:
         self._specs = boards
-        self._seed = seed
-        self._air_options = air_options
+        self._seed = f"{seed}/{trial_seed}"
         self._boards: dict[str, VirtualBoard] = {}
         self._tokens: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
         rng = random.Random(f"bench/{self._seed}")
-        air = Air(seed=rng.getrandbits(32), **self._air_options)
-        wires = Wires()
+        air = Air(seed=rng.getrandbits(32))
+        wires = Wires(ptys=not isinstance(asyncio.get_running_loop(), VirtualTimeLoop))
+        self._wires = wires
         self._enter(CURRENT_AIR, air)
         self._enter(CURRENT_WIRES, wires)
         self._enter(CURRENT_WORLD, self)
@@ -98,6 +87,7 @@ class VirtualBench:
         for board in self._boards.values():
             board.soc.power_fail()
             board.supply.close()
+        self._wires.close()
         await asyncio.sleep(0)  # let cancelled firmware tasks end before their loop does
         while self._tokens:
             self._tokens.pop()()

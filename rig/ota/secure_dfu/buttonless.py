@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-from rig.errors import Refused
+from rig.errors import ConfigError, Refused
 from rig.ota.secure_dfu.transport import DFU_SERVICE, Inbox, within
 from rig.ota.secure_dfu.wire import BUTTONLESS_GROUP, MalformedReply
 from rig.ports import Advertisement, GattLink
@@ -41,8 +41,12 @@ async def enter_bootloader(
     `bonded` selects the characteristic: the bonded one needs an encrypted link.  `name` (1 to 20 bytes of UTF-8) is what the
     bootloader shall advertise instead of "DfuTarg".  The device resets only after the host's stack has confirmed the indication,
     so the link is left to the device; when that takes more than `reset_s` seconds, `NoReply` is raised.  Raises `LinkLost` when the
-    link ends before the device has agreed, and `Refused` (group `BUTTONLESS_GROUP`) when it does not agree.
+    link ends before the device has agreed, `Refused` (group `BUTTONLESS_GROUP`) when it does not agree, and `ConfigError` when no
+    device could take the name.
     """
+    encoded = b"" if name is None else name.encode()
+    if name is not None and not 1 <= len(encoded) <= MAX_NAME:
+        raise ConfigError(f"an advertising name has 1 to {MAX_NAME} bytes; {name!r} has {len(encoded)}")
     characteristic = BUTTONLESS_BONDED if bonded else BUTTONLESS_OPEN
     inbox = Inbox()
     work = link.subscribe(characteristic, lambda data: inbox.put(bytes(data)))
@@ -53,7 +57,6 @@ async def enter_bootloader(
         return await inbox.get()
 
     if name is not None:
-        encoded = name.encode()
         request = bytes((_SET_NAME, len(encoded))) + encoded
         _check("set advertising name", await within(answer_s, "set advertising name", ask(request)), _SET_NAME)
     _check("enter bootloader", await within(answer_s, "enter bootloader", ask(bytes((_ENTER,)))), _ENTER)

@@ -21,7 +21,6 @@ from rig.ota.secure_dfu.transfer import (
     Pace,
     Piece,
     Progress,
-    Resume,
     Stage,
     Step,
     checksum_of,
@@ -33,8 +32,9 @@ from rig.ota.secure_dfu.transfer import (
 from rig.ota.secure_dfu.transport import DfuTransport, within
 from rig.ota.secure_dfu.wire import RESULT_GROUP, Checksum, ChecksumMismatch, ObjectState, ObjectType, Opcode, Result
 
-_FULL_QUEUE_S = 0.2
-"""A create into a full flash queue is refused; by then the queue has been done, a page erase and 15 packets."""
+_QUEUE_DRAINED_S = 0.2
+"""After this the device has done a full flash queue, a page erase and 15 packets.  A create before that is refused (05), or its
+erase starts late and more packets are lost."""
 _NAMES: dict[int, str] = {ObjectType.COMMAND: "init", ObjectType.DATA: "data"}
 
 
@@ -62,6 +62,10 @@ class Options:
     attempts: int = 3
     pace: Pace = Pace.FULL
     erase_pauses_s: tuple[float, ...] = (0.075, 0.1)
+
+
+class _NothingProven(ChecksumMismatch):
+    """What the device holds of an earlier transfer cannot be continued."""
 
 
 class SecureDfuSession:
@@ -136,8 +140,6 @@ class SecureDfuSession:
         init packet, once.  Raises `ChecksumMismatch` when an object still differs after all attempts.
         """
         await self.set_receipts(1 if self._pace is Pace.LOCKSTEP else self._options.receipts_every)
-        resumed = False
-        confirmed = False
         for afresh in (False, True):
             try:
                 async with aclosing(self._send_init(package.init_packet, afresh=afresh)) as steps:
@@ -145,33 +147,31 @@ class SecureDfuSession:
                         yield progress
                 async with aclosing(self._send_firmware(package.firmware)) as steps:
                     async for progress in steps:
-                        resumed |= progress.step is Step.RESUME and progress.reason != ""
-                        confirmed |= progress.step is Step.CHECKED
                         yield progress
-            except ChecksumMismatch as mismatch:
-                if afresh or confirmed or not resumed:
-                    raise
-                yield Progress(
-                    stage=Stage.INIT, step=Step.RESTART, offset=0, total=len(package.init_packet), pace=self._pace, reason=str(mismatch)
-                )
+            except _NothingProven as mismatch:
+                if afresh:
+                    raise ChecksumMismatch(mismatch.request, mismatch.data, mismatch.reasons) from None
+                total = len(package.init_packet)
+                yield Progress(stage=Stage.INIT, step=Step.RESTART, offset=0, total=total, pace=self._pace, reason=str(mismatch))
             else:
                 return
 
     async def _send_init(self, packet: bytes, *, afresh: bool) -> AsyncGenerator[Progress]:
-        resume = resume_init(packet, await self.select(ObjectType.COMMAND))
+        piece, reason = resume_init(packet, await self.select(ObjectType.COMMAND))
         if afresh:
             # Only a command create makes the device forget what it holds of the firmware.
-            resume = Resume(piece=replace(resume.piece, have=None))
-        yield self._progress(resume.piece, Step.RESUME, resume.piece.have or 0, reason=resume.reason)
-        async with aclosing(self._send_object(resume.piece)) as steps:
+            piece, reason = replace(piece, have=None), ""
+        yield self._progress(piece, Step.RESUME, piece.have or 0, reason=reason)
+        async with aclosing(self._send_object(piece)) as steps:
             async for progress in steps:
                 yield progress
 
     async def _send_firmware(self, image: bytes) -> AsyncGenerator[Progress]:
         state = await self.select(ObjectType.DATA)
-        resume = resume_data(image, state)
-        first = resume.piece if resume.proven else replace(resume.piece, attempts=1)
-        yield self._progress(first, Step.RESUME, first.start if first.have is None else first.have, reason=resume.reason)
+        first, reason = resume_data(image, state)
+        if first is None:
+            raise _NothingProven("data select", self._exchange.last_reply, (reason,))
+        yield self._progress(first, Step.RESUME, first.start if first.have is None else first.have, reason=reason)
         for piece in (first, *pieces_after(first, object_size(state))):
             async with aclosing(self._send_object(piece)) as steps:
                 async for progress in steps:
@@ -181,7 +181,7 @@ class SecureDfuSession:
         """Bring the object to the device and execute it, with as many attempts as allowed."""
         await self._recover_pace()
         reasons: list[str] = []
-        allowed = piece.attempts or self._options.attempts
+        allowed = self._options.attempts
         while True:
             try:
                 async with aclosing(self._attempt(piece, len(reasons) + 1)) as steps:
@@ -189,15 +189,20 @@ class SecureDfuSession:
                         yield progress
             except ChecksumMismatch as mismatch:
                 reasons += mismatch.reasons
+                if not piece.proven:
+                    raise _NothingProven(mismatch.request, mismatch.data, tuple(reasons)) from None
                 if len(reasons) >= allowed:
                     raise ChecksumMismatch(mismatch.request, mismatch.data, tuple(reasons)) from None
+                await asyncio.sleep(_QUEUE_DRAINED_S)
                 await self.select(piece.kind)  # flushes late receipts
                 await self._slow_down(last=len(reasons) + 1 == allowed > 2)
             except Refused as refused:
                 reasons.append(str(refused))
+                if not piece.proven:
+                    raise _NothingProven(refused.request, self._exchange.last_reply, tuple(reasons)) from None
                 if len(reasons) >= allowed or not self._is_worth_another(piece, refused):
                     raise
-                await asyncio.sleep(_FULL_QUEUE_S)
+                await asyncio.sleep(_QUEUE_DRAINED_S)
             else:
                 return
             piece = replace(piece, have=None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from rig.ota.secure_dfu.transport import WORD_SIZE, whole_words
@@ -76,7 +76,7 @@ class Piece:
     """One object: bytes `start` to `stop` of `whole`.
 
     `have` is not None when the device already holds the bytes up to there in this very object, which then is continued instead of
-    created.  `attempts` None means the session's own number.
+    created.  `proven` is False when the device may be elsewhere in the image, or hold other bytes before `start`.
     """
 
     kind: ObjectType
@@ -85,7 +85,7 @@ class Piece:
     stop: int
     index: int = 0
     have: int | None = None
-    attempts: int | None = None
+    proven: bool = True
 
     @property
     def is_final(self) -> bool:
@@ -120,48 +120,37 @@ def extend(before: Checksum, packet: bytes) -> Checksum:
     return Checksum(offset=before.offset + len(packet), crc=zlib.crc32(packet, before.crc))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resume:
-    """Where to go on: the first piece, whether the bytes before it are known to be right, and why in words."""
-
-    piece: Piece
-    proven: bool = True
-    reason: str = ""
-
-
-def resume_init(packet: bytes, state: ObjectState) -> Resume:
-    """How to go on with an init packet when the device reports `state` for the command object."""
+def resume_init(packet: bytes, state: ObjectState) -> tuple[Piece, str]:
+    """How to go on with an init packet when the device reports `state` for the command object, and why in words."""
     piece = Piece(kind=ObjectType.COMMAND, whole=packet, start=0, stop=len(packet))
     offset = state.received.offset
     if offset == 0:
-        return Resume(piece=piece)
+        return piece, ""
     if offset > len(packet) or state.received != checksum_of(packet[:offset]):
-        return Resume(piece=piece, reason=f"the device holds another init packet ({state.received})")
-    reason = f"the device holds {offset} of {len(packet)} bytes of this init packet"
-    return Resume(piece=_continued(piece, offset), reason=reason)
+        return piece, f"the device holds another init packet ({state.received})"
+    return replace(piece, have=offset), f"the device holds {offset} of {len(packet)} bytes of this init packet"
 
 
-def resume_data(image: bytes, state: ObjectState) -> Resume:
-    """How to go on with `image` when the device reports `state` for the data object.
+def resume_data(image: bytes, state: ObjectState) -> tuple[Piece | None, str]:
+    """How to go on with `image` when the device reports `state` for the data object, and why in words.
 
     At offset 0 the reported CRC is ignored (it can be an address).  Within an object whose bytes are right, the rest is sent; at an
     object's end the object is executed, which does no harm when it has been already.  When the CRC differs, the object that ends or
-    lies at the offset is created anew; the bytes before it then are not proven.
+    lies at the offset is created anew.  None: nothing but a new init packet helps.
     """
     size = object_size(state)
     offset = state.received.offset
     if offset == 0:
-        return Resume(piece=_piece(image, 0, size))
+        return _piece(image, 0, size), ""
     if offset > len(image):
-        return Resume(piece=_piece(image, 0, size), proven=False, reason=f"the device holds more than the image ({state.received})")
-    start = (offset - 1) // size * size
-    piece = _piece(image, start, size)
+        return None, f"the device holds more than the image ({state.received})"
+    piece = _piece(image, (offset - 1) // size * size, size)
     if state.received != checksum_of(image[:offset]):
-        proven = start == 0 and offset < piece.stop
-        return Resume(piece=piece, proven=proven, reason=f"the device holds other bytes ({state.received}); object created anew")
+        proven = piece.start == 0 and offset < piece.stop
+        return replace(piece, proven=proven), f"the device holds other bytes ({state.received}); object created anew"
     if offset % WORD_SIZE and offset != piece.stop:
-        return Resume(piece=piece, reason=f"offset {offset} is within a word; object created anew")
-    return Resume(piece=_continued(piece, offset), reason=f"the device holds {offset} of {len(image)} bytes")
+        return piece, f"offset {offset} is within a word; object created anew"
+    return replace(piece, have=offset), f"the device holds {offset} of {len(image)} bytes"
 
 
 def object_size(state: ObjectState) -> int:
@@ -178,6 +167,3 @@ def pieces_after(piece: Piece, size: int) -> Iterator[Piece]:
 def _piece(image: bytes, start: int, size: int) -> Piece:
     return Piece(kind=ObjectType.DATA, whole=image, start=start, stop=min(start + size, len(image)), index=start // size)
 
-
-def _continued(piece: Piece, have: int) -> Piece:
-    return Piece(kind=piece.kind, whole=piece.whole, start=piece.start, stop=piece.stop, index=piece.index, have=have)

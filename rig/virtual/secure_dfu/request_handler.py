@@ -178,7 +178,7 @@ class RequestHandler:
         return self._reply(Opcode.CRC, Result.SUCCESS, self._pack(self._received()))
 
     def _make_current(self, kind: int) -> None:
-        self._current = ObjectType(kind) if kind in ObjectType else ObjectType.INVALID
+        self._current = ObjectType(kind) if kind in {ObjectType.COMMAND, ObjectType.DATA} else ObjectType.INVALID
 
     def _received(self) -> Checksum:
         return self._transfer.command_checksum if self._current is ObjectType.COMMAND else self._transfer.data_checksum

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rig.formats.dfu_settings import INIT_COMMAND_AT, INIT_COMMAND_SIZE
-from rig.formats.init_packet import FirmwareType, InitCommand
+from rig.formats.init_packet import FirmwareType, InitPacket
 from rig.model import Region
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE
@@ -59,8 +59,8 @@ class Transfer:
         self._store = store
         self._queue = queue
         self._on_complete = on_complete
-        self._command: InitCommand | None = None
-        """The init command decoded last, accepted or not."""
+        self._packet: InitPacket | None = None
+        """The packet decoded last, accepted or not: a final check without a valid init packet looks at it as well."""
         self._init_is_valid = False
         self._target = Region(start=0, size=0)
 
@@ -68,7 +68,8 @@ class Transfer:
         """Take up the init packet that stands in flash.  It was valid when it was written; its signature is not checked again."""
         if self._store.ram.command_size and self._decode():
             self._init_is_valid = True
-            self.execute_command()
+            if self.execute_command() is not Result.SUCCESS:
+                self._cpu.reset()  # the error handler: somebody has tampered with the settings
 
     # -------------------------------------------------------------------------------------------------- command object
     @property
@@ -106,9 +107,8 @@ class Transfer:
             return self._take_target()
         if not self._decode():
             return Result.INVALID_OBJECT
-        assert self._command is not None
         self._target = Region(start=0, size=0)
-        verdict = self._check_and_make_room(self._command)
+        verdict = self._check_and_make_room()
         if verdict is Result.SUCCESS:
             self._init_is_valid = True
         else:
@@ -121,14 +121,12 @@ class Transfer:
 
     def _decode(self) -> bool:
         ram = self._store.ram
-        packet = decode_stored(bytes(ram.data[INIT_COMMAND_AT:]), ram.command_size)
-        self._packet = packet
-        self._command = packet.command if packet else None
-        return packet is not None
+        self._packet = decode_stored(bytes(ram.data[INIT_COMMAND_AT:]), ram.command_size)
+        return self._packet is not None
 
-    def _check_and_make_room(self, command: InitCommand) -> Verdict:
+    def _check_and_make_room(self) -> Verdict:
         assert self._packet is not None
-        ram = self._store.ram
+        ram, command = self._store.ram, self._packet.command
         verdict = check_packet(self._cpu, self._config, ram, self._packet)
         if verdict is not Result.SUCCESS:
             return verdict
@@ -143,9 +141,9 @@ class Transfer:
         return Result.SUCCESS
 
     def _take_target(self) -> Verdict:
-        assert self._command is not None
+        assert self._packet is not None
         start = bank1_start(self._cpu, self._store.ram)
-        size = firmware_size(self._config, self._command)
+        size = firmware_size(self._config, self._packet.command)
         if isinstance(size, Verdict):
             self._target = Region(start=start, size=self._target.size)
             return size
@@ -208,7 +206,8 @@ class Transfer:
             if self._config.save_progress:
                 self._store.queue_write_and_backup(self._queue)
             return Result.SUCCESS
-        verdict = accept_firmware(self._cpu, self._config, self._store.ram, self._command, self._target)
+        command = self._packet.command if self._packet else None
+        verdict = accept_firmware(self._cpu, self._config, self._store.ram, command, self._target)
         if verdict is Result.SUCCESS and self._config.has(Defect.SUCCESS_NOT_STORED):
             self._on_complete()
         else:

@@ -1,0 +1,274 @@
+"""rig: update nRF52 boards over the air, break the update on purpose, and say with proof whether the firmware survives."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rig import __version__, config, report
+from rig.accept import Decision, decide_campaign
+from rig.drivers import CLOCKS_OF_BENCH
+from rig.errors import ConfigError, RigError
+from rig.model import Verdict
+from rig.run import again
+from rig.run.campaign import CampaignRun
+from rig.run.prepare import create_campaign, plan_trials
+from rig.run.progress import Progress
+from rig.store import Campaign, Session, summarise
+
+EXIT_ACCEPTED, EXIT_HELD, EXIT_RIG, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+_SCENARIOS = click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO…")
+_BOARDS = click.option("--boards", default="boards.yaml", show_default=True, metavar="FILE", help="The boards file.")
+_SEED = click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed instead of the scenarios' own.")
+_TRIALS = click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Trials per scenario instead of its own number.")
+_JOBS = click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes.  Default: one per processor, or per board on the wall clock."
+)
+_DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
+@click.version_option(__version__, prog_name="rig")
+def rig() -> None:
+    """Every command explains itself with --help and an example."""
+
+
+@rig.command(short_help="Check boards and scenarios; touch nothing.")
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO…]")
+@_BOARDS
+def check(scenarios: tuple[str, ...], boards: str) -> None:
+    """Check the boards file, and scenarios if any are named.  All mistakes are shown at once, with their place.
+
+    \b
+    Example:  rig check tests_hil/scenarios --boards boards.yaml
+    """
+    if scenarios:
+        configuration = config.load(boards, scenarios)
+        number = len(configuration.boards.boards)
+        click.echo(f"{boards}: {number} boards; {len(configuration.scenarios)} scenarios: all is well")
+    else:
+        click.echo(f"{boards}: {len(config.load_boards(boards).boards)} boards: all is well")
+
+
+@rig.command(short_help="Show what a run would do, or write it down for later.")
+@_SCENARIOS
+@_BOARDS
+@_SEED
+@_TRIALS
+@click.option("--clock", type=click.Choice(["virtual", "wall"]), help="Which clock a later `rig resume` uses.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write the campaign folder; `rig resume DIR` runs it.")
+def plan(
+    scenarios: tuple[str, ...], boards: str, seed: int | None, trials: int | None, clock: str | None, out: Path | None
+) -> None:
+    """Deal out the trials and show how many of each kind there are.
+
+    \b
+    Example:  rig plan smp-demo --trials 40
+              rig plan smp-demo --out reports/tonight && rig resume reports/tonight
+    """
+    if out is not None:
+        campaign = _create(scenarios, boards, out, seed=seed, trials=trials, clock=clock)
+        click.echo(f"{len(campaign.plan.trials)} trials are planned in {campaign.path}; run them with: rig resume {campaign.path}")
+        return
+    with tempfile.TemporaryDirectory(prefix="rig-images-") as folder:
+        dealt = plan_trials(config.load(boards, scenarios), Path(folder), seed=seed, trials=trials)
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for trial in dealt:
+        row = counts.setdefault((trial.scenario, trial.stratum), {})
+        row[trial.board] = row.get(trial.board, 0) + 1
+    for (scenario, stratum), by_board in counts.items():
+        spread = "  ".join(f"{board} {number}" for board, number in sorted(by_board.items()))
+        click.echo(f"{scenario:28} {stratum:16} {sum(by_board.values()):5}   {spread}")
+    click.echo(f"{len(dealt)} trials")
+
+
+@rig.command(short_help="Plan, run, judge and report a campaign.")
+@_SCENARIOS
+@_BOARDS
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Campaign folder to make.  Default: reports/DATE-TIME-SCENARIO.")
+@_TRIALS
+@_SEED
+@_JOBS
+@click.option("--clock", type=click.Choice(["virtual", "wall"]), help="Default: the bench's own; virtual where time can be simulated.")
+def run(
+    scenarios: tuple[str, ...],
+    boards: str,
+    out: Path | None,
+    trials: int | None,
+    seed: int | None,
+    jobs: int | None,
+    clock: str | None,
+) -> None:
+    """Run scenarios (files, folders, or names in tests_hil/scenarios) on the boards of a boards file.
+
+    Exit code: 0 accepted, 1 held (devices failed), 2 inconclusive because of the rig, 3 usage or configuration.
+
+    \b
+    Example:  rig run smp-demo --trials 40 --jobs 2
+              rig run nightly/*.yaml --boards lab.yaml --out reports/night-17
+    """
+    if out is None:
+        name = Path(scenarios[0]).stem + ("" if len(scenarios) == 1 else f"-and-{len(scenarios) - 1}-more")
+        out = Path("reports") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    _execute(_create(scenarios, boards, out, seed=seed, trials=trials, clock=clock), jobs)
+
+
+@rig.command(short_help="Go on with a campaign that was stopped.")
+@_DIR
+@_JOBS
+def resume(directory: Path, jobs: int | None) -> None:
+    """Run what is still pending in the campaign at DIR.  Judged trials stay; interrupted attempts are kept aside and run anew.
+
+    \b
+    Example:  rig resume reports/20261122-221500-smp-demo
+    """
+    _execute(Campaign.open(directory), jobs)
+
+
+@rig.command(short_help="Judge stored journals again.")
+@_DIR
+def judge(directory: Path) -> None:
+    """Judge every trial of DIR from its journal, with the judge of this version; former judgements are kept beside.
+
+    \b
+    Example:  rig judge reports/night-17
+    """
+    campaign = Campaign.open(directory)
+    with Session(campaign) as session:
+        changed = again.judge_again(session)
+    for before, after in changed:
+        click.echo(f"{after.trial}: {before.verdict} {before.outcome} → {after.verdict} {after.outcome}: {after.reason}")
+    click.echo(f"{len(changed)} of {len(campaign.plan.trials)} judgements changed")
+    sys.exit(_conclude(campaign).exit_code)
+
+
+@rig.command("report", short_help="Make the report of stored campaigns.")
+@_DIR
+def report_(directory: Path) -> None:
+    """Rebuild report.html, junit.xml, trials.csv and summary.json of DIR from what is stored; needs no bench.
+
+    \b
+    Example:  rig report reports/night-17
+    """
+    sys.exit(_conclude(Campaign.open(directory)).exit_code)
+
+
+@rig.command(short_help="Run one trial again.")
+@_DIR
+@click.argument("trial", metavar="TRIAL")
+@click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How often.")
+def replay(directory: Path, trial: str, times: int) -> None:
+    """Repeat TRIAL of the campaign at DIR with everything that was drawn for it, and compare.  Repetitions never count.
+
+    Exit code: 0 every repetition ended as the trial did, 1 one did not, 2 the rig could not tell.
+
+    \b
+    Example:  rig replay reports/night-17 T-0042 --times 20
+    """
+    campaign = Campaign.open(directory)
+    original = campaign.record(trial).judgement
+    results = []
+    with Session(campaign) as session:
+        for _ in range(times):
+            result = again.replay(session, trial)
+            results.append(result)
+            same = {True: "journal identical", False: "journal differs", None: "no journal to compare with"}[result.identical]
+            click.echo(f"{trial}: {result.judgement.verdict} {result.judgement.outcome} ({same}): {result.judgement.reason}")
+            click.echo(f"    {result.folder}")
+    if original is None or any(result.judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE) for result in results):
+        sys.exit(EXIT_RIG)
+    agreed = sum((r.judgement.verdict, r.judgement.outcome) == (original.verdict, original.outcome) for r in results)
+    click.echo(f"{agreed} of {times} ended as in the campaign: {original.verdict} {original.outcome}")
+    sys.exit(EXIT_ACCEPTED if agreed == times else EXIT_HELD)
+
+
+@rig.command(short_help="Print the JSON Schema of a kind of file.")
+@click.argument("kind", type=click.Choice(["boards", "scenario"]))
+def schema(kind: Any) -> None:
+    """Print the JSON Schema of boards files or scenario files, for editors.
+
+    \b
+    Example:  rig schema boards > boards.schema.json
+    """
+    click.echo(config.schema_json(kind))
+
+
+# ------------------------------------------------------------------------------------------------------------------- steps
+def _create(
+    scenarios: Sequence[str], boards: str, out: Path, *, seed: int | None, trials: int | None, clock: str | None
+) -> Campaign:
+    configuration = config.load(boards, scenarios)
+    clocks = CLOCKS_OF_BENCH[configuration.boards.bench.driver]
+    if clock is not None and clock not in clocks:
+        raise ConfigError(f"--clock {clock}: the bench {configuration.boards.bench.driver!r} of {boards} has only: {', '.join(clocks)}")
+    files = [boards, *dict.fromkeys(scenario.file for scenario in configuration.scenarios)]
+    return create_campaign(
+        configuration,
+        out,
+        seed=seed,
+        trials=trials,
+        clock=clock or clocks[0],
+        argv=sys.argv,
+        configs={file: Path(file).read_text(encoding="utf-8") for file in files},
+    )
+
+
+def _execute(campaign: Campaign, jobs: int | None) -> None:
+    """Run what is pending, then report; ends the command with the campaign's exit code."""
+    wanted = jobs or (len(campaign.plan.boards) if campaign.plan.clock == "wall" else os.cpu_count() or 1)
+    pending = len(campaign.pending_trials())
+    total = len(campaign.plan.trials)
+    click.echo(f"{campaign.path}: {pending} of {total} trials to run on {len(campaign.plan.boards)} boards, seed {campaign.plan.seed}")
+    with Session(campaign) as session:
+        for note in session.notes:
+            click.echo(note)
+        try:
+            with Progress(campaign) as progress:
+                CampaignRun(session=session, jobs=wanted, progress=progress.advance).run()
+        except KeyboardInterrupt:
+            click.echo(f"\nstopped; nothing is lost.  Go on with: rig resume {campaign.path}", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+    sys.exit(_conclude(campaign).exit_code)
+
+
+def _conclude(campaign: Campaign) -> Decision:
+    """Write the report and print verdict, counts and paths."""
+    page, *_ = report.build_report([campaign.path])
+    records = tuple(campaign.records())
+    decision = decide_campaign(report.decide_records(campaign, records))
+    counts = summarise(campaign.plan, campaign.provenance, records)
+    click.echo()
+    click.echo(f"{decision.word}: {decision.reason}")
+    for title in ("trials", "outcomes", "faults"):
+        click.echo(f"  {title:9} " + ", ".join(f"{name} {number}" for name, number in counts[title].items()))
+    click.echo(f"  report    {page}")
+    return decision
+
+
+def main() -> None:
+    """Entry point: no traceback ever reaches a user."""
+    try:
+        rig.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_USAGE)
+    except RigError as error:
+        click.echo(f"rig: {error}", err=True)
+        sys.exit(EXIT_RIG)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,70 @@
+"""From checked configuration to a campaign folder, before any hardware is touched."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rig.images.provide import provide
+from rig.config import Configuration
+from rig.errors import ConfigError
+from rig.model import Trial
+from rig.plan import ImageSet, plan
+from rig.store import Acceptance, Campaign, Plan, ScenarioPlan, collect_provenance
+
+
+def plan_trials(
+    configuration: Configuration, image_folder: Path, *, seed: int | None, trials: int | None
+) -> tuple[Trial, ...]:
+    """Build or read the images and deal out the trials.  `seed` and `trials` override the scenarios'."""
+    sets: dict[tuple[str, str], ImageSet] = {}
+    for scenario in configuration.scenarios:
+        for board in configuration.boards.boards:
+            if scenario.runs_on(board):
+                packages = provide(scenario.images, board, image_folder)
+                sets[scenario.name, board.name] = ImageSet(old=packages.old, new=packages.new, again=packages.again)
+    return plan(configuration.scenarios, configuration.boards.boards, sets, seed=seed, trials=trials)
+
+
+def create_campaign(
+    configuration: Configuration,
+    folder: Path,
+    *,
+    seed: int | None,
+    trials: int | None,
+    clock: str,
+    argv: Sequence[str],
+    configs: Mapping[str, str],
+) -> Campaign:
+    """Write plan, provenance and image copies into the new campaign folder `folder`.
+
+    Raises:
+        ConfigError: an image cannot be built or read, or nothing is left to run.
+        StorageError: the folder exists or cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="rig-images-") as built:
+        dealt = plan_trials(configuration, Path(built), seed=seed, trials=trials)
+        if not dealt:
+            raise ConfigError("the plan is empty; ask for at least one trial")
+        contents = Plan(
+            campaign=folder.name,
+            seed=configuration.scenarios[0].seed if seed is None else seed,
+            clock=clock,
+            bench=configuration.boards.bench,
+            boards=configuration.boards.boards,
+            scenarios=tuple(
+                ScenarioPlan(
+                    name=scenario.name,
+                    purpose=scenario.description,
+                    accept=Acceptance(
+                        failures_at_most=scenario.accept.failures_at_most,
+                        faults_proved_at_least=scenario.accept.faults_proved_at_least,
+                    ),
+                )
+                for scenario in configuration.scenarios
+            ),
+            trials=dealt,
+        )
+        provenance = collect_provenance(contents, argv=argv, configs=configs, source=Path.cwd())
+        return Campaign.create(folder.parent, contents, provenance)

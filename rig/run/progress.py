@@ -1,0 +1,67 @@
+"""What an operator sees while a campaign runs: a bar on a terminal, plain lines without one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from rig.model import Judgement, Verdict
+from rig.store import Campaign
+
+_LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Counts judgements as they come.  FAIL and ERROR are told at once, with reason and trial."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self._total = len(campaign.plan.trials)
+        self._before = self._total - len(campaign.pending_trials())
+        self._counts: Counter[Verdict] = Counter()
+        self._started = self._last_line = time.monotonic()
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._bar = Bar(
+            TextColumn("[bold]trials[/bold]"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("trials", total=self._total, completed=self._before, counts="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def advance(self, judgement: Judgement) -> None:
+        """Count one judgement and show it where it matters."""
+        self._counts[judgement.verdict] += 1
+        if judgement.verdict is not Verdict.PASS:
+            self._console.print(f"{judgement.trial} {judgement.verdict} {judgement.outcome}: {judgement.reason}", markup=False)
+        self._bar.update(self._task, advance=1, counts=self._text())
+        done = self._before + self._counts.total()
+        if not self._console.is_terminal and (time.monotonic() - self._last_line > _LINE_EVERY_S or done == self._total):
+            self._last_line = time.monotonic()
+            self._console.print(f"{done}/{self._total} trials: {self._text()}; {self._left(done)}", markup=False)
+
+    def _text(self) -> str:
+        return ", ".join(f"{self._counts[verdict]} {verdict.lower()}" for verdict in Verdict if self._counts[verdict])
+
+    def _left(self, done: int) -> str:
+        elapsed = time.monotonic() - self._started
+        per_trial = elapsed / max(1, self._counts.total())
+        return f"{elapsed:.0f} s gone, about {per_trial * (self._total - done):.0f} s left"

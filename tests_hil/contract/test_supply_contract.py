@@ -1,0 +1,215 @@
+"""What every power supply must do, whatever it is and whatever it is wired to.
+
+To put another supply under the contract, write a bench for it (an asynchronous context manager that yields a `Bench`) and add it to
+`BENCHES` with its clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from rig.drivers.supply_ppk2 import Ppk2Supply
+from rig.errors import InstrumentError
+from rig.ports import PowerSupply, SupplyCapability
+from rig.virtual.clock import loop_factory
+from rig.virtual.power import PowerNode
+from rig.virtual.ppk2 import VirtualPpk2
+from rig.virtual.wires import CURRENT_WIRES, Wires
+
+LIMIT_S = 10.0
+BOARD_UA = 1000.0
+"""Every board of this contract draws at least this much while it is alive, and less than `LEAK_UA` once its supply is off."""
+LEAK_UA = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A supply that has not been entered, its board, and how to wait until the board lives or is without power."""
+
+    supply: PowerSupply
+    alive: Callable[[], Awaitable[object]]
+    dead: Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def ppk2(*, ptys: bool) -> AsyncIterator[Bench]:
+    """The driver for the Power Profiler Kit II on a virtual kit that feeds a node with a constant load."""
+    wires = Wires(ptys=ptys)
+    CURRENT_WIRES.set(wires)
+    node, alive, dead = PowerNode(), asyncio.Event(), asyncio.Event()
+
+    def switch(load_a: float, now: asyncio.Event, before: asyncio.Event) -> None:
+        node.set_load(load_a)
+        before.clear()
+        now.set()
+
+    node.on_good = partial(switch, 5e-3, alive, dead)
+    node.on_fail = partial(switch, 3e-6, dead, alive)
+    dead.set()
+    kit = VirtualPpk2(wires.add("dk1/ppk2"), node)
+    try:
+        yield Bench(supply=Ppk2Supply(owner="dk1", port="virtual:dk1/ppk2"), alive=alive.wait, dead=dead.wait)
+    finally:
+        kit.close()
+        wires.close()
+
+
+BENCHES: dict[str, tuple[str, Callable[[], AbstractAsyncContextManager[Bench]]]] = {
+    "ppk2 on a virtual wire": ("virtual", partial(ppk2, ptys=False)),
+    "ppk2 on a pty": ("wall", partial(ppk2, ptys=True)),
+}
+
+Run = Callable[[Callable[[Bench], Awaitable[None]]], None]
+
+
+@pytest.fixture(params=BENCHES)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine function on a bench, within a limit."""
+    clock, bench = BENCHES[request.param]
+
+    def run_(test: Callable[[Bench], Awaitable[None]]) -> None:
+        async def limited() -> None:
+            async with asyncio.timeout(LIMIT_S), bench() as opened:
+                await test(opened)
+
+        with asyncio.Runner(loop_factory=loop_factory(clock)) as runner:
+            runner.run(limited())
+
+    return run_
+
+
+def needs(supply: PowerSupply, capability: SupplyCapability) -> None:
+    if capability not in supply.capabilities:
+        pytest.skip(f"this supply cannot {capability.value}")
+
+
+def test_switching_on_and_off_reaches_the_board(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.supply as supply:
+            for _ in range(2):
+                await supply.on()
+                await bench.alive()
+                await supply.off()
+                await bench.dead()
+
+    run(test)
+
+
+def test_the_time_returned_lies_within_the_call(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+        async with bench.supply as supply:
+            for switch in (supply.on, supply.off):
+                before_s = loop.time()
+                left_s = await switch()
+                assert before_s <= left_s <= loop.time()
+
+    run(test)
+
+
+def test_entering_leaves_the_board_without_power_and_so_does_leaving(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.supply as supply:
+            await bench.dead()
+            await supply.on()
+            await bench.alive()
+        await bench.dead()
+
+    run(test)
+
+
+def test_a_supply_can_be_entered_again(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        for _ in range(2):
+            async with bench.supply as supply:
+                await supply.on()
+                await bench.alive()
+
+    run(test)
+
+
+def test_a_supply_that_has_been_left_refuses_to_act(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.supply as supply:
+            pass
+        with pytest.raises(InstrumentError):
+            await supply.on()
+
+    run(test)
+
+
+def test_voltages_that_the_board_does_not_bear_are_refused(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        needs(bench.supply, SupplyCapability.SET_VOLTAGE)
+        async with bench.supply as supply:
+            for millivolts in (-1, 10_000):
+                with pytest.raises(InstrumentError, match=str(millivolts)):
+                    await supply.set_voltage(millivolts)
+            await supply.on()
+            await bench.alive()
+
+    run(test)
+
+
+def test_a_voltage_below_brown_out_takes_the_board_down_and_a_good_one_brings_it_back(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        needs(bench.supply, SupplyCapability.SET_VOLTAGE)
+        async with bench.supply as supply:
+            await supply.on()
+            await bench.alive()
+            await supply.set_voltage(1500)
+            await bench.dead()
+            await supply.set_voltage(3000)
+            await bench.alive()
+
+    run(test)
+
+
+def test_without_a_recording_the_trace_is_empty(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.supply as supply:
+            trace = await supply.stop_recording()
+            assert len(trace.current_ua) == len(trace.logic) == 0
+
+    run(test)
+
+
+def test_a_recording_shows_a_cut_after_its_command_and_the_return_after_the_next(run: Run) -> None:
+    async def test(bench: Bench) -> None:
+        needs(bench.supply, SupplyCapability.MEASURE_CURRENT)
+        needs(bench.supply, SupplyCapability.SENSE_VDD)
+        async with bench.supply as supply:
+            await supply.on()
+            await bench.alive()
+            before_s = asyncio.get_running_loop().time()
+            await supply.record()
+            await supply.record()
+            await asyncio.sleep(0.02)
+            off_s = await supply.off()
+            await bench.dead()
+            await asyncio.sleep(0.02)
+            on_s = await supply.on()
+            await bench.alive()
+            await asyncio.sleep(0.02)
+            trace = await supply.stop_recording()
+        assert trace.start_s >= before_s
+        assert len(trace.current_ua) == len(trace.logic)
+        times = [trace.start_s + index * trace.step_s for index in range(len(trace.logic))]
+        high = [bool(level & 1) for level in trace.logic]
+        # Causes come before effects on every clock; how long before is another question.
+        assert all(up for t, up in zip(times, high, strict=True) if t < off_s)
+        assert not all(high)
+        assert all(up for t, up in zip(times[-100:], high[-100:], strict=True) if t > on_s)
+        assert min(current for t, current in zip(times, trace.current_ua, strict=True) if t < off_s) > BOARD_UA
+        first, last = high.index(False), len(high) - 1 - high[::-1].index(False)
+        middle = trace.current_ua[first : (first + last) // 2]
+        assert -LEAK_UA < min(middle) <= max(middle) < LEAK_UA
+        assert min(trace.current_ua[-100:]) > BOARD_UA
+
+    run(test)
