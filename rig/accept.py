@@ -190,7 +190,9 @@ def _proved(count: Tally, criteria: Criteria) -> Check:
         requirement="Faults proved by independent evidence",
         limit=f"≥ {_percent(criteria.faults_proved_at_least)}",
         measured="none due" if share is None else _percent(share),
-        note="no fault was planned" if share is None else f"{_of(count.faults_proved, count.faults_due, 'fault')} proved",
+        note="no trial judged so far was to have a fault"
+        if share is None
+        else f"{_of(count.faults_proved, count.faults_due, 'fault')} proved",
         met=None if share is None else share >= criteria.faults_proved_at_least,
     )
 

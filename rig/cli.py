@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -255,6 +256,7 @@ def _conclude(campaign: Campaign) -> Decision:
 
 def main() -> None:
     """Entry point: no traceback ever reaches a user."""
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings would stand between our lines
     try:
         rig.main(standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -85,8 +85,10 @@ class Lab:
         )
         starts = {name: number(layout[f"{name}_trailer"]) for name in areas}
         trailers = {name: Region(start=starts[name], size=area.end - starts[name]) for name, area in areas.items()}
+        # The files' status area in offset mode begins lower than its first entry, by a word for each sector.
+        unused = config.layout.max_sectors * WORD_SIZE if config.layout.by_offset else 0
         for name, trailer in trailers.items():
-            assert trailer.size == (config.layout.scratch_size if name == "scratch" else config.layout.size)
+            assert trailer.size == (config.layout.scratch_size if name == "scratch" else config.layout.size + unused)
         return cls(
             mode=document["mode"], memory=memory, bootloader=Mcuboot(config), images=_images(document), trailers=trailers
         )

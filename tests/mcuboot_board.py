@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rig.model import MemoryMap, Region
@@ -12,13 +12,16 @@ from rig.virtual.mcuboot.request import ImageState
 from rig.virtual.mcuboot.trailer import MAGIC_BYTES
 from rig.virtual.parts import PAGE_SIZE
 from tests.instant_cpu import Flash, InstantCpu, PowerCut, cold_boot, run
-from tests.signed_images import KEY, signed_image
+from tests.signed_images import FOREIGN_KEY, KEY, flip, signed_image
 
 PAGES = 8
 """Per slot: small enough to try a cut at every operation."""
 IMAGE_SIZE = 3 * PAGE_SIZE + 500
 OLD = signed_image("1.0.0", header_size=32, image_size=IMAGE_SIZE)
 NEW = signed_image("2.0.0", header_size=32, image_size=IMAGE_SIZE - PAGE_SIZE)
+OLDER = signed_image("0.9.0", header_size=32, image_size=IMAGE_SIZE)
+SAME = signed_image("1.0.0", header_size=32, image_size=IMAGE_SIZE, seed=1)
+"""As new as the old image, but another one."""
 USER_DATA = b"what the user has stored"
 MARKER_AT = 100
 ALL_MODES = list(Mode)
@@ -58,6 +61,12 @@ class Board:
         self.flash.poke(self.memory.user_data.start + MARKER_AT, USER_DATA)
         options = {"keys": (TrustedKey.of(KEY.public_key()),), "console": Console.BARE_METAL} | self.options
         self.bootloader = Mcuboot(McubootConfig(mode=self.mode, memory=self.memory, **options))
+
+    def copy(self) -> Board:
+        """The same board with flash of its own."""
+        other = replace(self)
+        other.flash = self.flash.copy()
+        return other
 
     @property
     def upload_address(self) -> int:
@@ -117,3 +126,20 @@ class Board:
 
 def lines(cpu: InstantCpu) -> list[str]:
     return [line for line, _ in cpu.console]
+
+
+def cut_places(board: Board) -> list[int]:
+    """Every erase, every single word, and the first, a middle and the last word of each page copied."""
+    places, at = [], 0
+    for op in board.copy().power_on().ops:
+        places.extend(at + offset for offset in sorted({0, op.count // 2, op.count - 1}))
+        at += op.count
+    return places
+
+
+def wrong_hash() -> bytes:
+    return flip(NEW, 1000)
+
+
+def foreign_key() -> bytes:
+    return signed_image("2.0.0", header_size=32, image_size=IMAGE_SIZE, key=FOREIGN_KEY)

@@ -147,6 +147,7 @@ def plan(
     return Plan(
         campaign=name,
         seed=seed,
+        clock="virtual",
         bench=InstrumentSpec(driver="virtual"),
         boards=tuple(board(name, "nRF52840" if index < boards - 1 else "nRF52832") for index, name in enumerate(names)),
         scenarios=(

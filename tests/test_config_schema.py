@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from rig import config
 from rig.config import schema_boards, schema_scenario
@@ -123,16 +124,28 @@ def test_json_schema_refuses_what_loading_refuses(tmp_path: Path, old: str, new:
     assert not accepts(schema, schema, plain(write(tmp_path, "bad.yaml", edited(SCENARIO, old, new))))
 
 
-def test_every_key_is_documented() -> None:
-    text = (REPOSITORY / "docs" / "configuration.md").read_text()
+def documented(name: str, field: FieldInfo) -> str:
+    """The row that docs/configuration.md must hold for a key."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default is None:
+        shown = "required" if field.is_required() else "none"
+    elif isinstance(default, Strict) or default in ({}, ""):
+        shown = "see below" if isinstance(default, Strict) else "empty"
+    else:
+        shown = f"`{default if isinstance(default, str) else json.dumps(default)}`".replace("|", "\\|")
+    return f"| `{name}` | {shown} | {field.description} |"
 
-    keys = {
-        key
-        for root in (schema_boards.BoardsDocument, schema_scenario.ScenarioDocument)
-        for model in all_models(root)
-        for key in model.model_fields
-    }
-    assert {key for key in keys if f"`{key}`" not in text} == set()
+
+@pytest.mark.parametrize(
+    "model",
+    sorted({*all_models(schema_boards.BoardsDocument), *all_models(schema_scenario.ScenarioDocument)}, key=lambda model: model.__name__),
+)
+def test_every_key_is_documented_with_its_default_and_its_meaning(model: type[Strict]) -> None:
+    rows = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8").splitlines()
+
+    missing = [row for name, field in model.model_fields.items() if (row := documented(name, field)) not in rows]
+
+    assert missing == []
 
 
 def test_waits_are_the_limits_of_the_model() -> None:

@@ -146,6 +146,8 @@ def _report(found: ErrorDetails, model: type[Strict], node: Node, document: Docu
     target = _descend(loc, node)
     if kind == "union_tag_invalid":
         target = target.child("driver") or target
+    if "at" in found.get("ctx", {}):  # a rule about a whole mapping says which of its keys is the culprit
+        target = target.child(found["ctx"]["at"]) or target
     at: Position = target.at
     if kind == "extra_forbidden":
         at = target.key_at or target.at

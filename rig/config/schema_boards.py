@@ -21,7 +21,7 @@ class VirtualBench(Strict):
     driver: Literal["virtual"]
     """Builds the boards of this file in memory; their `model:` says how."""
     seed: Seed = 1
-    """Seed of the bench where no trial gives one, 0 to 2^63 - 1."""
+    """Tells this bench from another: all chance on it comes from this and from the seed of the trial, 0 to 2^63 - 1."""
 
 
 class LabBench(Strict):
@@ -57,8 +57,8 @@ class Ppk2Supply(Strict):
     @model_validator(mode="after")
     def _bearable(self) -> Ppk2Supply:
         if self.voltage_mv > self.max_voltage_mv:
-            words = {"voltage": self.voltage_mv, "limit": self.max_voltage_mv}
-            raise PydanticCustomError("voltage", "voltage_mv {voltage} is above max_voltage_mv {limit}", words)
+            words = {"limit": self.max_voltage_mv, "at": "voltage_mv"}
+            raise PydanticCustomError("voltage", "above max_voltage_mv, {limit}", words)
         return self
 
 
@@ -103,7 +103,7 @@ class BleakRadio(Strict):
     @model_validator(mode="after")
     def _patient(self) -> BleakRadio:
         if self.supervision_s * 1000 <= 2 * self.interval_ms:
-            raise PydanticCustomError("supervision", "supervision_s must be longer than two intervals")
+            raise PydanticCustomError("supervision", "not longer than two intervals", {"at": "supervision_s"})
         return self
 
 

@@ -224,17 +224,20 @@ class Trigger(Strict):
     def _one_event(self) -> Trigger:
         events = [name for name in _EVENTS if getattr(self, name) is not None]
         if len(events) > 1:
-            raise PydanticCustomError("trigger", "a trigger waits for one event, here are {names}", {"names": " and ".join(events)})
+            words = {"first": events[0], "at": events[1]}
+            raise PydanticCustomError("trigger", "a trigger waits for one event, and {first} is one already", words)
         if not events and self.phase is None:
             raise PydanticCustomError("trigger", f"a trigger needs an event ({', '.join(_EVENTS)}) or a phase")
         if self.time is not None and self.phase is not None:
-            raise PydanticCustomError("trigger", "time is the start of the update; for the start of a phase give the phase alone")
+            reason = "time means the start of the update; for the start of a phase give the phase alone"
+            raise PydanticCustomError("trigger", reason, {"at": "time"})
         if self.count is not None and self.console is None:
-            raise PydanticCustomError("trigger", "count belongs to console; the other events carry their count themselves")
+            raise PydanticCustomError("trigger", "count belongs to console; other events carry their count themselves", {"at": "count"})
         if self.phase not in (None, Phase.UPLOAD) and (self.chunk is not None or self.byte is not None):
-            raise PydanticCustomError("trigger", "chunks and bytes are counted in phase upload only")
+            raise PydanticCustomError("trigger", "chunks and bytes are counted in phase upload only", {"at": "phase"})
         if self.phase is Phase.FLASH:
-            raise PydanticCustomError("trigger", "in phase flash the probe works, not the update; a cut there tests the rig")
+            reason = "in phase flash the probe works, not the update; a cut there tests the rig"
+            raise PydanticCustomError("trigger", reason, {"at": "phase"})
         return self
 
 
@@ -257,7 +260,8 @@ class PowerCut(Strict):
     @model_validator(mode="after")
     def _pause(self) -> PowerCut:
         if (self.repeat > 1) != (self.on_ms is not None):
-            raise PydanticCustomError("power_cut", "on_ms and a repeat above 1 belong together")
+            at = "repeat" if self.repeat > 1 else "on_ms"
+            raise PydanticCustomError("power_cut", "a repeat above 1 and on_ms belong together", {"at": at})
         return self
 
 

@@ -18,13 +18,14 @@ from bleak.backends.descriptor import BleakGATTDescriptor
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, AdvertisementDataCallback, BaseBleakScanner
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
-from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
+from bleak.exc import BleakDeviceNotFoundError, BleakError
 from bleak.uuids import normalize_uuid_str
 from bumble import att, core, hci
 from bumble.device import Connection
 from bumble.gatt_client import CharacteristicProxy, Client, ServiceProxy
 
 from rig.drivers.bumble_central import BumbleCentral
+from rig.drivers.bumble_errors import ConnectionEnded, controller_errors, device_errors
 
 _PREFERRED_MTU = 517
 """What BlueZ asks for."""
@@ -38,14 +39,6 @@ _BASE_UUID_TAIL = "-0000-1000-8000-00805f9b34fb"
 _CCCD = "00002902-0000-1000-8000-00805f9b34fb"
 _Type = core.AdvertisingData.Type
 _T = TypeVar("_T")
-
-
-class Disconnected(BleakError):
-    """The connection ended; `hci_reason` says why (Core Specification Vol 1 Part F)."""
-
-    def __init__(self, hci_reason: int) -> None:
-        self.hci_reason = hci_reason
-        super().__init__(f"disconnected (HCI reason 0x{hci_reason:02x})")
 
 
 def backends(central: BumbleCentral) -> tuple[type[BaseBleakScanner], type[BaseBleakClient]]:
@@ -95,7 +88,7 @@ class BumbleScanner(BaseBleakScanner):
         self.seen_devices = {}
         self.central.device.host.on("advertising_report", self._on_report)
         self._is_running = True
-        with _bleak_errors():
+        with controller_errors():
             await self.central.start_scanning(active=self._active)
 
     async def stop(self) -> None:
@@ -103,7 +96,7 @@ class BumbleScanner(BaseBleakScanner):
             return
         self._is_running = False
         self.central.device.host.remove_listener("advertising_report", self._on_report)
-        with _bleak_errors():
+        with controller_errors():
             await self.central.stop_scanning()
 
     def _on_report(self, report: hci.HCI_LE_Extended_Advertising_Report_Event.Report) -> None:
@@ -201,7 +194,7 @@ class BumbleClient(BaseBleakClient):
         return peer
 
     async def _try_to_connect(self, peer: hci.Address, *, pair: bool) -> bool:
-        with _bleak_errors():
+        with controller_errors():
             connection = await self.central.connect(peer)
         self._connection = connection
         self._is_usable = False
@@ -213,7 +206,7 @@ class BumbleClient(BaseBleakClient):
             await self._prepare(connection, pair=pair)
         except BaseException as error:
             await asyncio.shield(self.disconnect())
-            if isinstance(error, Disconnected) and error.hci_reason == _FAILED_TO_ESTABLISH:
+            if isinstance(error, ConnectionEnded) and error.hci_reason == _FAILED_TO_ESTABLISH:
                 return False
             raise
         self._is_usable = True
@@ -253,7 +246,7 @@ class BumbleClient(BaseBleakClient):
         connection, lost = self._connection, self._lost
         if connection is None:
             return
-        with contextlib.suppress(hci.HCI_Error, core.BaseBumbleError, TimeoutError):
+        with contextlib.suppress(core.BaseBumbleError, TimeoutError):
             async with asyncio.timeout(self.central.options.supervision_s + 1.0):
                 await connection.disconnect()
         if not lost.done():
@@ -303,8 +296,8 @@ class BumbleClient(BaseBleakClient):
         if not task.done() or task.cancelled():
             self.central.keep(task)
             task.cancel()
-            raise Disconnected(self._lost.result() if self._lost.done() else _LOCAL_HOST_TERMINATED)
-        with _bleak_errors():
+            raise ConnectionEnded(self._lost.result() if self._lost.done() else _LOCAL_HOST_TERMINATED)
+        with device_errors():
             return task.result()
 
     def _connected(self) -> Connection:
@@ -384,14 +377,3 @@ def _characteristic(
 
 async def _as_coroutine(awaitable: Awaitable[_T]) -> _T:
     return await awaitable
-
-
-@contextlib.contextmanager
-def _bleak_errors() -> Any:
-    """Translate bumble's exceptions into bleak's."""
-    try:
-        yield
-    except att.ATT_Error as error:
-        raise BleakGATTProtocolError(error.error_code) from error
-    except (core.BaseBumbleError, hci.HCI_Error) as error:
-        raise BleakError(str(error) or type(error).__name__) from error

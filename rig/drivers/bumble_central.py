@@ -141,7 +141,7 @@ class BumbleCentral:
         """Stop the host and let go of the transport.  Open connections end with the controller's power."""
         for task in tuple(self._background):
             task.cancel()
-        with contextlib.suppress(core.BaseBumbleError, hci.HCI_Error, TimeoutError):
+        with contextlib.suppress(core.BaseBumbleError, TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 await self.device.power_off()
         await self._transport.close()
@@ -197,7 +197,7 @@ class BumbleCentral:
 
     async def _call_off(self, attempt: asyncio.Future[Connection]) -> None:
         """LE Create Connection Cancel; a connection that came up in the same moment is ended again."""
-        with contextlib.suppress(core.BaseBumbleError, hci.HCI_Error, TimeoutError):
+        with contextlib.suppress(core.BaseBumbleError, TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 with contextlib.suppress(hci.HCI_Error):  # too late: the attempt has ended by itself
                     await self.device.send_sync_command(hci.HCI_LE_Create_Connection_Cancel_Command())

@@ -38,6 +38,9 @@ ADAPTERS = {"virtual": "rig.virtual.adapter:open_adapter"}
 _MAX_VALUE = 512
 """Longer attribute values do not exist (Core Specification Vol 3 Part F 3.2.9)."""
 _ATT_GROUP = -1
+PAIRING_GROUP = -3
+"""`Refused.group` of a pairing that failed; the code is the Security Manager's reason (Vol 3 Part H 3.5.5)."""
+_UNSPECIFIED_REASON = 0x08
 _ATTRIBUTE_NOT_FOUND, _INSUFFICIENT_AUTHENTICATION = 0x0A, 0x05
 _TRANSACTION_S = 30.0
 """An ATT transaction that takes longer has failed (Vol 3 Part F 3.3.3)."""
@@ -130,6 +133,23 @@ def _blame(error: BleakError, request: str, link: BleakLink, instrument: str) ->
     if "not connected" in str(error).lower():
         return LinkLost(None)  # BlueZ answers so before it says that the device has gone
     return InstrumentError(instrument, f"{request} failed: {error}")
+
+
+def _blame_for_connect(error: BleakError, instrument: str) -> Exception:
+    """Whose fault a failed connection attempt was."""
+    if isinstance(error, BleakDeviceNotFoundError):
+        return NotFound(f"{error.identifier} has gone: {error}")
+    if isinstance(error, BleakGATTProtocolError):
+        return Refused("connect", group=_ATT_GROUP, code=int(error.code), name=str(error.args[1]))
+    smp_reason = getattr(error, "smp_reason", None)
+    if isinstance(error, BleakDBusError) and error.dbus_error.startswith("org.bluez.Error.Authentication"):
+        smp_reason = _UNSPECIFIED_REASON  # BlueZ keeps the reason to itself
+    if smp_reason is not None:
+        return Refused("pairing", group=PAIRING_GROUP, code=smp_reason, name=str(error))
+    hci_reason = getattr(error, "hci_reason", None)
+    if hci_reason is not None or isinstance(error, BleakDBusError) or "disconnected" in str(error):
+        return LinkLost(hci_reason)  # BlueZ has many words for it, and no reason
+    return InstrumentError(instrument, f"connect failed: {error}")
 
 
 class BleakRadio:
@@ -265,12 +285,8 @@ class BleakRadio:
             await client.connect()
         except TimeoutError:
             raise NoReply("connect", timeout_s) from None
-        except BleakDeviceNotFoundError as error:
-            raise NotFound(f"{target.address} is gone: {error}") from error
-        except BleakGATTProtocolError as error:
-            raise Refused("connect", group=_ATT_GROUP, code=int(error.code), name=str(error.args[1])) from error
         except BleakError as error:
-            raise LinkLost(getattr(error, "hci_reason", None)) from error
+            raise _blame_for_connect(error, self._name) from error
         link = BleakLink(client, instrument=self._name)
         links.append(link)
         self._links = [known for known in self._links if known.is_up] + [link]

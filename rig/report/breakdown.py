@@ -19,18 +19,18 @@ P95_NEEDS = 20
 """With fewer durations the 95th percentile is only their maximum, and is not given."""
 
 MEANINGS = {
-    Outcome.UPDATED: "runs the new image",
-    Outcome.RESUMED: "runs the new image; the upload went on where it had stopped",
-    Outcome.RECOVERED_ON_RETRY: "runs the new image after the update was repeated",
+    Outcome.UPDATED: "runs the new image; nothing stood in the way",
+    Outcome.RESUMED: "went on to the new image after the fault",
+    Outcome.RECOVERED_ON_RETRY: "runs the new image after the update was tried again",
     Outcome.KEPT_OLD: "kept the old image",
     Outcome.ROLLED_BACK: "went back to the old image by itself",
-    Outcome.REFUSED: "refused the image",
+    Outcome.REFUSED: "refused the new image",
     Outcome.STUCK_IN_DFU: "stays in its bootloader",
-    Outcome.STUCK_ON_OLD: "runs the old image and takes no new one",
-    Outcome.NEEDS_POWER_CYCLE: "came back only after the power was cycled by hand",
+    Outcome.STUCK_ON_OLD: "runs the old image and does not take the new one",
+    Outcome.NEEDS_POWER_CYCLE: "came back only after its power was cycled by hand",
     Outcome.NOT_REVERTED: "kept a new image that was never confirmed",
-    Outcome.WRONG_IMAGE: "runs something that is neither image",
-    Outcome.BRICKED: "does not boot; needs a debug probe",
+    Outcome.WRONG_IMAGE: "ran an image that it must not run",
+    Outcome.BRICKED: "no longer serves, not even after a power cycle",
     Outcome.UNKNOWN: "not known",
 }
 

@@ -92,7 +92,9 @@ def map_by_operation(plan: Plan, cuts: Sequence[Cut]) -> Markup | None:
     lengths: dict[str, float] = {}
     for name in _in_order(cut.phase for cut, _ in known):
         lengths[name] = 1.0 + max(operation for cut, operation in known if cut.phase == name)
-    segments = _segments(lengths, {name: f"{length:.0f} op{'s' if length > 1 else ''}" for name, length in lengths.items()}, power=1.0)
+    segments = _segments(
+        lengths, {name: f"{length:.0f} op{'s' if length > 1 else ''}" for name, length in lengths.items()}, power=1.0
+    )
     placed = [(cut, segments[cut.phase].x(operation + 0.5)) for cut, operation in known]
     return _figure(plan, placed, segments, _BY_OPERATION) if known else None
 
@@ -228,7 +230,7 @@ def _legend(figure: Svg, y: float, *, failed: int, bricked: bool) -> None:
         x += 84
     if bricked:
         _mark(figure, x + 4, y - 4, bricked=True)
-        figure.text(x + 16, y, "failed: does not boot any more", "tick")
+        figure.text(x + 16, y, "failed: no longer serves", "tick")
 
 
 def _short(text: str, most: int) -> str:

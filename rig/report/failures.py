@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,19 +15,7 @@ from rig.store import Campaign, TrialRecord
 EXCERPTS = 20
 """Failures whose journals are quoted; the others are listed with links to theirs."""
 _LINES = 40
-_CONTEXT = frozenset(
-    {
-        "phase.start",
-        "supply.on",
-        "supply.off",
-        "radio.lost",
-        "radio.connected",
-        "dut.state",
-        "dut.error",
-        "console.line",
-        "trial.end",
-    }
-)
+_NOISE = frozenset({"upload.chunk", "phase.end"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +117,15 @@ def described(campaign: Campaign, record: TrialRecord, *, quoted: bool = False) 
 
 
 def _chosen(events: Sequence[Event], because: frozenset[int]) -> list[Event]:
-    """The events that prove the judgement, and of the telling ones those nearest to them."""
-    telling = [event for event in events if event.seq in because or event.kind in _CONTEXT or event.kind.startswith("fault.")]
+    """The events that prove the judgement, the faults, and of the others those nearest to either."""
+    landmarks = sorted(because | {event.seq for event in events if event.kind.startswith("fault.")})
 
-    def distance(event: Event) -> tuple[int, int]:
-        return (min((abs(event.seq - key) for key in because), default=event.seq), event.seq)
+    def rank(event: Event) -> tuple[int, int]:
+        place = bisect.bisect(landmarks, event.seq)
+        return min((abs(event.seq - landmark) for landmark in landmarks[max(place - 1, 0) : place + 1]), default=0), event.seq
 
-    return sorted(sorted(telling, key=distance)[:_LINES], key=lambda event: event.seq)
+    telling = (event for event in events if event.seq in because or event.kind not in _NOISE)
+    return sorted(sorted(telling, key=rank)[:_LINES], key=lambda event: event.seq)
 
 
 def _line(event: Event, zero_ns: int, *, key: bool) -> Line:

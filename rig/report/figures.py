@@ -12,7 +12,7 @@ from rig.report.svg import Svg
 from rig.report.words import seconds
 
 _WIDTH, _PAD = 430.0, 16.0
-_STARTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.92, 0.95, 0.98, 0.99, 0.998)
+_STARTS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.88, 0.92, 0.96, 0.98, 0.99, 0.996, 0.998)
 _ENOUGH = 10
 
 

@@ -166,7 +166,7 @@ def _identity(contents: Contents) -> list[str]:
         *protocols,
         words.count(len(plan.boards), "board"),
         provenance.created.replace("T", " ").replace("+00:00", " UTC"),
-        f"{words.seconds(spent)} on the bench",
+        f"{words.seconds(spent)} on the bench" + (" (simulated time)" if plan.clock == "virtual" else ""),
         plan.campaign,
     ]
 

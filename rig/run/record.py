@@ -13,6 +13,7 @@ from rig.model import Phase
 from rig.ports import OperationCounter
 
 _LONGEST_LINE = 4096
+_SILENCE_S = 0.1
 
 
 class Recorder:
@@ -52,10 +53,16 @@ class ConsoleLines:
         self._journal = journal
         self._ready = re.compile(ready)
         self._line = bytearray()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._last_s = 0.0
+        self._waiting_ready: list[asyncio.Future[None]] = []
+        self._waiting_line: list[asyncio.Future[None]] = []
 
-    def receive(self, _when_s: float, data: bytes) -> None:
-        """Take bytes off the console, in order."""
+    def receive(self, when_s: float, data: bytes) -> None:
+        """Take bytes off the console, in order.  Half a line followed by silence was cut off, and stands alone."""
+        if self._line and when_s - self._last_s > _SILENCE_S:
+            self._finish_line(bytes(self._line))
+            self._line.clear()
+        self._last_s = when_s
         *whole, rest = data.split(b"\n")
         for part in whole:
             self._finish_line(bytes(self._line) + part)
@@ -67,18 +74,31 @@ class ConsoleLines:
 
     async def wait_ready(self) -> None:
         """Return when the application says (the next time) that it serves.  The caller sets the limit."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await future
-        finally:
-            self._waiting.remove(future)
+        await _next(self._waiting_ready)
+
+    async def wait_line(self) -> None:
+        """Return at the next line, whatever it says.  The caller sets the limit."""
+        await _next(self._waiting_line)
 
     def _finish_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         self._journal.emit("console", "console.line", text=text)
+        _wake(self._waiting_line)
         if self._ready.search(text):
             self._journal.emit("console", "dut.ready")
-            for future in self._waiting:
-                if not future.done():
-                    future.set_result(None)
+            _wake(self._waiting_ready)
+
+
+async def _next(waiting: list[asyncio.Future[None]]) -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting.append(future)
+    try:
+        await future
+    finally:
+        waiting.remove(future)
+
+
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

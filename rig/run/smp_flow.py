@@ -112,25 +112,26 @@ class SmpFlow:
             return await self.state(session)
 
     async def reset_and_install(self, session: SmpSession) -> None:
-        """Reset, wait for the link to end, and for the application to serve again (whatever the bootloader does meanwhile)."""
+        """Reset, and wait for the application to serve again, whatever the bootloader does meanwhile.
+
+        The reset shows as the first console line after the request, or as the end of the link, which comes only with the
+        supervision timeout.
+        """
         ready = asyncio.ensure_future(self._console.wait_ready())
+        gone = [asyncio.ensure_future(self._console.wait_line()), asyncio.ensure_future(session.wait_lost())]
         try:
             with self._recorder.phase(Phase.RESET):
                 await session.reset()
-                await self._wait_link_end(session)
+                await asyncio.wait(gone, timeout=self._limits.request_s, return_when=asyncio.FIRST_COMPLETED)
+                if not any(sign.done() for sign in gone):
+                    raise NoReply("os reset: the device stayed as it was", self._limits.request_s)
             with self._recorder.phase(Phase.INSTALL):
                 await asyncio.wait((ready,), timeout=self._limits.install_s)
                 if not ready.done():
                     raise NoReply("install: the application did not come back", self._limits.install_s)
         finally:
-            ready.cancel()
-
-    async def _wait_link_end(self, session: SmpSession) -> None:
-        try:
-            async with asyncio.timeout(self._limits.request_s):
-                await session.wait_lost()
-        except TimeoutError:
-            raise NoReply("os reset: the device stayed connected", self._limits.request_s) from None
+            for sign in (ready, *gone):
+                sign.cancel()
 
     # ------------------------------------------------------------------------------------------------------ one attempt
     async def advance(self, target: bytes, image: bytes, request: Request, *, confirm: bool, after_install: bool) -> bool:

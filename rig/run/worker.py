@@ -6,6 +6,7 @@ device's.
 
 from __future__ import annotations
 
+import logging
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -38,6 +39,7 @@ class Failure:
 def serve(connection: Connection, campaign_path: Path) -> None:
     """Take jobs from `connection` until it closes, and answer each with a `Judgement` or a `Failure`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign decides what an interrupt means
+    logging.getLogger().addHandler(logging.NullHandler())  # what counts is in the journal; a library's warnings would litter the terminal
     campaign = Campaign.open(campaign_path)
     while True:
         try:

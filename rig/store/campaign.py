@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -126,8 +127,9 @@ class Campaign:
         return self.path / layout.TRIALS / trial_id
 
     def aside(self, trial_id: str) -> list[Path]:
-        """The folders of interrupted attempts that a later attempt has replaced."""
-        return sorted(self.trial_folder(trial_id).parent.glob(f"{trial_id}{layout.ASIDE}*"))
+        """The folders of interrupted attempts that a later attempt has replaced, in order."""
+        folders = (self.trial_folder(f"{trial_id}{layout.ASIDE}{number}") for number in itertools.count(1))
+        return list(itertools.takewhile(Path.exists, folders))
 
     def image(self, image: ImageFile) -> Path:
         """The campaign's own copy of an update package."""

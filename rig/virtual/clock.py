@@ -102,6 +102,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._job_done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any, **kwargs: Any) -> None:
+        """Also a thread, which the loop starts by itself."""
+        self._jumping.jobs_in_threads += 1
+        try:
+            await super().shutdown_default_executor(*args, **kwargs)
+        finally:
+            self._jumping.jobs_in_threads -= 1
+
     def _job_done(self, _future: asyncio.Future[_T]) -> None:
         self._jumping.jobs_in_threads -= 1
 

@@ -204,13 +204,15 @@ class PowerNode:
 
     # ------------------------------------------------------------------------------------------------------- the record
     def record_from(self, t: float | None) -> None:
-        """Keep what happens from `t` on (now, or a later part of what is kept already) and forget the rest; None keeps nothing."""
+        """Keep what happens from `t` on and forget the rest; None keeps nothing.  `t` is now, or lies in what is kept already."""
         if t is None:
             self._recording = False
             del self._epochs[:-1]
             return
         if not self._recording:
-            self._proceed(self._settle())  # the current of a resting node was not kept up to date
+            now = self._settle()
+            start_s = max(t, self._epochs[-1].start_s) if self._epochs else now  # "now" is past when the wall clock ticks on
+            self._proceed(min(start_s, now))  # the current of a resting node was not kept up to date
             self._recording = True
         while len(self._epochs) > 1 and self._epochs[1].start_s <= t:
             del self._epochs[0]

@@ -62,6 +62,9 @@ BENCHES: dict[str, tuple[str, Callable[[], AbstractAsyncContextManager[Bench]]]]
     "uart on a pty": ("wall", partial(uart, ptys=True)),
 }
 
+JUMPING = [name for name, (clock, _) in BENCHES.items() if clock == "virtual"]
+"""The benches on which nobody really waits."""
+
 Run = Callable[[Callable[[Bench], Awaitable[None]]], None]
 
 
@@ -79,12 +82,6 @@ def run(request: pytest.FixtureRequest) -> Run:
             runner.run(limited())
 
     return run_
-
-
-@pytest.fixture
-def clock(request: pytest.FixtureRequest) -> str:
-    """The clock of the bench that `run` uses."""
-    return BENCHES[request.getfixturevalue("run") and request.node.callspec.params["run"]][0]
 
 
 @dataclass
@@ -202,10 +199,8 @@ def test_a_port_that_comes_back_is_listened_to_again(run: Run) -> None:
     run(test)
 
 
-def test_a_port_that_is_gone_for_good_is_the_instruments_fault(run: Run, clock: str) -> None:
-    if clock == "wall":
-        pytest.skip("takes as long as the console's patience")
-
+@pytest.mark.parametrize("run", JUMPING, indirect=True)
+def test_a_port_that_is_gone_for_good_is_the_instruments_fault(run: Run) -> None:
     async def test(bench: Bench) -> None:
         async with bench.console() as console:
             console.attach(Heard())

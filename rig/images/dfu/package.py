@@ -44,6 +44,13 @@ TYPES = {
     ImageKind.APPLICATION: (FirmwareType.APPLICATION, FirmwareType.EXTERNAL_APPLICATION),
 }
 """What the init packet may say for each kind."""
+SIZE_FIELDS = {
+    ImageKind.SOFTDEVICE_BOOTLOADER: ("sd_size", "bl_size"),
+    ImageKind.SOFTDEVICE: ("sd_size",),
+    ImageKind.BOOTLOADER: ("bl_size",),
+    ImageKind.APPLICATION: ("app_size",),
+}
+"""Which fields of the init packet add up to the firmware, in the order in which the parts lie in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,31 +147,33 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _packed(opened: Archive, kind: ImageKind, entry: Any) -> PackedImage:
     if not isinstance(entry, dict):
         raise opened.error("the entry is not an object", key=f"manifest.{kind}")
-    names = {}
-    for key in ("bin_file", "dat_file"):
-        names[key] = entry.get(key)
-        if not isinstance(names[key], str):
-            raise opened.error("the entry has no such text" if key in entry else "missing", key=f"manifest.{kind}.{key}")
+    bin_file, dat_file = (_file_name(opened, kind, entry, key) for key in ("bin_file", "dat_file"))
     return PackedImage(
         kind=kind,
-        **names,
-        init_packet=opened.read(names["dat_file"], key=f"{kind}.dat_file"),
-        firmware=opened.read(names["bin_file"], key=f"{kind}.bin_file"),
+        bin_file=bin_file,
+        dat_file=dat_file,
+        init_packet=opened.read(dat_file, key=f"{kind}.dat_file"),
+        firmware=opened.read(bin_file, key=f"{kind}.bin_file"),
         stated_sizes=_stated_sizes(opened, kind, entry),
     )
 
 
+def _file_name(opened: Archive, kind: ImageKind, entry: dict[str, Any], key: str) -> str:
+    name = entry.get(key)
+    if not isinstance(name, str):
+        raise opened.error("must be a file name" if key in entry else "missing", key=f"manifest.{kind}.{key}")
+    return name
+
+
 def _stated_sizes(opened: Archive, kind: ImageKind, entry: dict[str, Any]) -> tuple[int, int] | None:
-    """SDK 15 and later put the sizes under info_read_only_metadata, earlier ones beside the file names."""
-    if kind is not ImageKind.SOFTDEVICE_BOOTLOADER:
-        return None
+    """Later tools put the sizes under info_read_only_metadata, earlier ones beside the file names."""
     metadata = entry.get("info_read_only_metadata", entry)
-    sizes = [metadata.get(key) if isinstance(metadata, dict) else None for key in ("sd_size", "bl_size")]
-    if sizes == [None, None]:
+    if kind is not ImageKind.SOFTDEVICE_BOOTLOADER or not isinstance(metadata, dict) or not {"sd_size", "bl_size"} & metadata.keys():
         return None
-    if not all(isinstance(size, int) and not isinstance(size, bool) for size in sizes):
-        raise opened.error("sd_size and bl_size must be whole numbers", key=f"manifest.{kind}")
-    return sizes[0], sizes[1]
+    sd_size, bl_size = metadata.get("sd_size"), metadata.get("bl_size")
+    if not isinstance(sd_size, int) or not isinstance(bl_size, int):
+        raise opened.error("sd_size and bl_size must both be whole numbers", key=f"manifest.{kind}")
+    return sd_size, bl_size
 
 
 # --------------------------------------------------------------------------------------------------------------- checking
@@ -210,12 +219,7 @@ def _problems(image: PackedImage, packet: InitPacket) -> _Found:
 def _size_problems(image: PackedImage, packet: InitPacket) -> _Found:
     command = packet.command
     sizes = {"sd_size": command.sd_size, "bl_size": command.bl_size, "app_size": command.app_size}
-    relevant = {
-        ImageKind.SOFTDEVICE_BOOTLOADER: ("sd_size", "bl_size"),
-        ImageKind.SOFTDEVICE: ("sd_size",),
-        ImageKind.BOOTLOADER: ("bl_size",),
-        ImageKind.APPLICATION: ("app_size",),
-    }[image.kind]
+    relevant = SIZE_FIELDS[image.kind]
     for key in relevant:
         if not sizes[key]:
             yield f"{image.kind}.init_packet.{key}", "missing or 0"
@@ -227,5 +231,5 @@ def _size_problems(image: PackedImage, packet: InitPacket) -> _Found:
         yield f"manifest.{image.kind}", f"sd_size and bl_size {image.stated_sizes} are not those of the init packet"
 
 
-def _name(kind: type[FirmwareType] | type[SignatureType], value: int | None) -> str:
+def _name(kind: type[FirmwareType | SignatureType], value: int | None) -> str:
     return "missing" if value is None else next((entry.name for entry in kind if entry == value), str(value))

@@ -8,7 +8,7 @@ from typing import Protocol
 from rig.model import Region
 from rig.virtual.mcuboot.config import Defect, McubootConfig
 from rig.virtual.mcuboot.session import Halt, Progress, Session, Slot
-from rig.virtual.mcuboot.trailer import ERASED_WORD, STATES_PER_ENTRY, SwapType, flag_word, write_field
+from rig.virtual.mcuboot.trailer import ERASED_WORD, SwapType, flag_word, write_field
 from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
 
 
@@ -50,8 +50,7 @@ def status_start(session: Session) -> int:
 
 def last_status_entry(session: Session) -> int:
     """Number of the last written entry in the primary slot, counted from 1; 0 when there is none.  Holes before it do not matter."""
-    count = session.config.layout.max_sectors * STATES_PER_ENTRY
-    entries = session.cpu.read(status_start(session), count * WORD_SIZE)[::WORD_SIZE]
+    entries = session.cpu.read(status_start(session), session.config.layout.status_entries * WORD_SIZE)[::WORD_SIZE]
     return len(entries.rstrip(b"\xff"))
 
 

@@ -1,8 +1,7 @@
 """Swap by offset: the new image waits one page into the secondary slot, so each page has a free page to swap through.
 
 Forward, page i: primary i goes to secondary i, then secondary i+1 to primary i.  Backward the same from the top, mirrored.
-Source: MCUboot `boot/bootutil/src/swap_offset.c`; the status entries lie where measurements found them, after room for as many
-entries as there are sectors.
+Source: MCUboot `boot/bootutil/src/swap_offset.c`.
 """
 
 from __future__ import annotations
@@ -49,9 +48,8 @@ class SwapOffset:
         source = await two_slot_source(session)
         if source is Source.NONE:
             return Progress()
-        done = max(0, last_status_entry(session) - session.config.layout.max_sectors)
-        primary = session.config.memory.primary
-        return Progress(done=done, swap_type=raw_swap_type(session, primary, SWAP_INFO_FROM_END), source=source)
+        swap_type = raw_swap_type(session, session.config.memory.primary, SWAP_INFO_FROM_END)
+        return Progress(done=last_status_entry(session), swap_type=swap_type, source=source)
 
     async def install(self, session: Session, progress: Progress) -> None:
         size = session.swap_size() if progress.is_fresh else recorded_swap_size(session, session.config.memory.primary)
@@ -94,7 +92,7 @@ class SwapOffset:
     ) -> None:
         """Both directions of one page.  A direction whose image ends well before `page` is skipped, its status entry is not."""
         primary, secondary = session.config.memory.primary, session.config.memory.secondary
-        entry = status_start(session) + (session.config.layout.max_sectors + step * _STATES) * WORD_SIZE
+        entry = status_start(session) + step * _STATES * WORD_SIZE
         here = page * PAGE_SIZE
         away = here + PAGE_SIZE if back else here
         home = here if back else here + PAGE_SIZE

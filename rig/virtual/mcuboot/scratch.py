@@ -14,8 +14,8 @@ from rig.virtual.mcuboot.algorithm import raw_swap_type, read_headers, recorded_
 from rig.virtual.mcuboot.config import McubootConfig
 from rig.virtual.mcuboot.session import Halt, Progress, Session, Slot, Source
 from rig.virtual.mcuboot.trailer import (
+    CHUNK_STATES,
     IMAGE_OK_FROM_END,
-    STATES_PER_ENTRY,
     SWAP_INFO_FROM_END,
     Flag,
     Magic,
@@ -64,12 +64,12 @@ class SwapScratch:
         size = session.swap_size() if progress.is_fresh else recorded_swap_size(session, _status_area(session))
         await session.info("Starting swap using scratch algorithm.")
         await session.erase_user_data()
-        for chunk in _chunks(session, size)[progress.done // STATES_PER_ENTRY :]:
-            under_way = chunk.index == progress.done // STATES_PER_ENTRY
-            await self._swap_chunk(session, chunk, progress.swap_type, size, progress.done % STATES_PER_ENTRY if under_way else 0)
+        for chunk in _chunks(session, size)[progress.done // CHUNK_STATES :]:
+            under_way = chunk.index == progress.done // CHUNK_STATES
+            await self._swap_chunk(session, chunk, progress.swap_type, size, progress.done % CHUNK_STATES if under_way else 0)
 
     async def _swap_chunk(self, session: Session, chunk: _Chunk, swap_type: int, size: int, state: int) -> None:
-        entries = status_start(session) + chunk.index * STATES_PER_ENTRY * WORD_SIZE
+        entries = status_start(session) + chunk.index * CHUNK_STATES * WORD_SIZE
         kept = _scratch_status(session) if chunk.status_in_scratch else entries
         secondary = session.config.memory.secondary
         if state == 0:
@@ -112,7 +112,7 @@ class SwapScratch:
     async def _bring_trailer(self, session: Session, status: int, size: int) -> None:
         """Rewrite in the primary slot what the scratch area has kept meanwhile."""
         primary = session.config.memory.primary
-        for done in range(0, (STATES_PER_ENTRY - 1) * WORD_SIZE, WORD_SIZE):
+        for done in range(0, (CHUNK_STATES - 1) * WORD_SIZE, WORD_SIZE):
             await session.copy(_scratch_status(session) + done, status + done, WORD_SIZE)
         state = session.state(session.scratch)
         if state.image_ok is Flag.SET:
@@ -170,7 +170,7 @@ async def _entries_done(session: Session, source: Source) -> int:
     """Entries up to the first hole; written ones after it mean that writing the status failed once."""
     in_scratch = source is Source.SCRATCH
     start = _scratch_status(session) if in_scratch else status_start(session)
-    count = STATES_PER_ENTRY * (1 if in_scratch else session.config.layout.max_sectors)
+    count = CHUNK_STATES * (1 if in_scratch else session.config.layout.max_sectors)
     entries = session.cpu.read(start, count * WORD_SIZE)[::WORD_SIZE]
     first = len(entries) - len(entries.lstrip(b"\xff"))
     if first == len(entries):
@@ -196,11 +196,11 @@ async def _locate(session: Session, slot: Slot, progress: Progress | None) -> bo
 def _under_way(session: Session, slot: Slot, progress: Progress) -> Region:
     """Where the first page of the image that started in `slot` is now; it belongs to the last chunk."""
     last = len(_chunks(session, recorded_swap_size(session, _status_area(session)))) - 1
-    chunk, state = divmod(progress.done, STATES_PER_ENTRY)
+    chunk, state = divmod(progress.done, CHUNK_STATES)
     if chunk > last:
         return session.region(Slot.SECONDARY if slot is Slot.PRIMARY else Slot.PRIMARY)
     if chunk == last and slot is Slot.SECONDARY and state >= 1:
         return session.scratch
-    if chunk == last and slot is Slot.PRIMARY and state == STATES_PER_ENTRY - 1:
+    if chunk == last and slot is Slot.PRIMARY and state == CHUNK_STATES - 1:
         return session.config.memory.secondary
     return session.region(slot)

@@ -24,7 +24,8 @@ COPY_DONE_FROM_END = IMAGE_OK_FROM_END + MAX_ALIGN
 SWAP_INFO_FROM_END = COPY_DONE_FROM_END + MAX_ALIGN
 TLV_SIZES_FROM_END = SWAP_INFO_FROM_END + MAX_ALIGN
 """Offset mode only."""
-STATES_PER_ENTRY = 3
+CHUNK_STATES = 3
+"""Status entries for one chunk of a swap by scratch."""
 ERASED_WORD = 0xFFFF_FFFF
 _SET = 0x01
 _ERASED = 0xFF
@@ -149,12 +150,17 @@ class TrailerLayout:
     @property
     def size(self) -> int:
         """Of a slot's trailer with its status area, bytes."""
-        return self.swap_size_from_end + self.max_sectors * STATES_PER_ENTRY * WORD_SIZE
+        return self.swap_size_from_end + self.status_entries * WORD_SIZE
+
+    @property
+    def status_entries(self) -> int:
+        """Of a slot's status area: two for each sector in offset mode, otherwise three."""
+        return self.max_sectors * (2 if self.by_offset else 3)
 
     @property
     def scratch_size(self) -> int:
         """Of the trailer in the scratch area: status entries for one chunk only."""
-        return self.swap_size_from_end + STATES_PER_ENTRY * WORD_SIZE
+        return self.swap_size_from_end + CHUNK_STATES * WORD_SIZE
 
     @property
     def pages(self) -> int:
