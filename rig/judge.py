@@ -113,9 +113,8 @@ def _judgement(trial: Trial, verdict: Verdict, outcome: Outcome, reason: str, be
 def _undecidable(trial: Trial, seen: _Seen) -> Judgement | None:
     """ERROR and INCONCLUSIVE come before any word about the device."""
     if seen.rig_errors:
-        first = seen.rig_errors[0]
-        reason = f"{first.data['instrument']}: {first.data['reason']}"
-        return _judgement(trial, Verdict.ERROR, Outcome.UNKNOWN, reason, [first])
+        reasons = dict.fromkeys(f"{event.data['instrument']}: {event.data['reason']}" for event in seen.rig_errors)
+        return _judgement(trial, Verdict.ERROR, Outcome.UNKNOWN, "; ".join(reasons), seen.rig_errors)
     if seen.timeouts:
         reason = f"the trial exceeded its limit of {trial.limits.trial_s:g} s"
         return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.timeouts)

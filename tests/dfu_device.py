@@ -20,6 +20,12 @@ from rig.formats import init_packet, slip
 from rig.ota.secure_dfu import CONTROL_POINT, PACKET
 
 PAGE = 4096
+CAPTURED_INIT_PACKET = bytes.fromhex(
+    "128a010a4408011240080110331a02870120002800300038f4fa0242240803122028229c1855b166741e44ab8a6eac2847cebd6ced2d2f4101276bf0"
+    "fa2b7befc6480052040801120010001a408e9277297e36ee11d255c8e5a451e3a4bdd3359ab060d636185f93f8a521097b0ea3f384dd01c9845d9839"
+    "88d2775e0079a99a3c50e377435cbf426ea10f7714"
+)
+"""What a phone sent to an nRF51 with Nordic's bootloader of SDK 12.3, and what that device answered (a public capture)."""
 
 
 def package(size: int = 10_000, version: int = 1) -> Image:

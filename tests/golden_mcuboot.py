@@ -89,9 +89,7 @@ class Lab:
         unused = config.layout.max_sectors * WORD_SIZE if config.layout.by_offset else 0
         for name, trailer in trailers.items():
             assert trailer.size == (config.layout.scratch_size if name == "scratch" else config.layout.size + unused)
-        return cls(
-            mode=document["mode"], memory=memory, bootloader=Mcuboot(config), images=_images(document), trailers=trailers
-        )
+        return cls(mode=document["mode"], memory=memory, bootloader=Mcuboot(config), images=_images(document), trailers=trailers)
 
     def area(self, name: str) -> Region:
         area = getattr(self.memory, name)

@@ -130,7 +130,8 @@ def lines(cpu: InstantCpu) -> list[str]:
 
 def cut_places(board: Board) -> list[int]:
     """Every erase, every single word, and the first, a middle and the last word of each page copied."""
-    places, at = [], 0
+    places: list[int] = []
+    at = 0
     for op in board.copy().power_on().ops:
         places.extend(at + offset for offset in sorted({0, op.count // 2, op.count - 1}))
         at += op.count

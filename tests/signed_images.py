@@ -21,7 +21,13 @@ _HASH = 32
 
 @lru_cache(maxsize=64)
 def signed_image(
-    version: str, *, header_size: int = 512, image_size: int = 13436, tlv_size: int | None = None, key: PrivateKey = KEY, seed: int = 0
+    version: str,
+    *,
+    header_size: int = 512,
+    image_size: int = 13436,
+    tlv_size: int | None = None,
+    key: PrivateKey = KEY,
+    seed: int = 0,
 ) -> bytes:
     """Header, pseudo-random payload and TLVs.  With `tlv_size`, the payload is varied until the DER signature has the length for it."""
     for attempt in range(1000):

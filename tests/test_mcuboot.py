@@ -216,7 +216,9 @@ def test_nothing_to_boot_is_said_before_halting(mode: Mode) -> None:
     assert lines(board.power_on())[-2:] == ["E: Image in the primary slot is not valid!", "E: Unable to find bootable image"]
 
 
-@pytest.mark.parametrize(("mode", "versions"), [(Mode.SWAP_SCRATCH, "2.0.0"), (Mode.OVERWRITE_ONLY, "2.0.0"), (Mode.SWAP_MOVE, None)])
+@pytest.mark.parametrize(
+    ("mode", "versions"), [(Mode.SWAP_SCRATCH, "2.0.0"), (Mode.OVERWRITE_ONLY, "2.0.0"), (Mode.SWAP_MOVE, None)]
+)
 def test_a_request_with_an_empty_primary_slot(mode: Mode, versions: str | None) -> None:
     board = Board(mode=mode)
     board.flash.poke(board.memory.primary.start, b"\xff" * len(OLD))
@@ -247,7 +249,9 @@ def test_a_slot_that_is_not_validated_only_needs_its_magic() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- keys and time
-@pytest.mark.parametrize("key", [KEY, private_key(SignatureAlgorithm.ED25519), private_key(SignatureAlgorithm.RSA_2048), rsa_3072_key()])
+@pytest.mark.parametrize(
+    "key", [KEY, private_key(SignatureAlgorithm.ED25519), private_key(SignatureAlgorithm.RSA_2048), rsa_3072_key()]
+)
 def test_every_kind_of_signature(key: Any) -> None:
     old = signed_image("1.0.0", header_size=32, image_size=IMAGE_SIZE, key=key)
     new = signed_image("2.0.0", header_size=32, image_size=IMAGE_SIZE, key=key)

@@ -30,9 +30,7 @@ from tests.signed_images import KEY
 def flags(board: Board) -> list[tuple[int, str, str]]:
     """(slot, version, flags in one word) of the images listed."""
     names = ("pending", "permanent", "confirmed", "active")
-    return [
-        (image.slot, image.version, "+".join(name for name in names if getattr(image, name))) for image in board.state().slots
-    ]
+    return [(image.slot, image.version, "+".join(name for name in names if getattr(image, name))) for image in board.state().slots]
 
 
 @pytest.mark.parametrize("mode", SWAP_MODES)

@@ -45,7 +45,7 @@ from rig.ota.secure_dfu import (
 )
 from rig.ports import Advertisement
 from rig.virtual.clock import loop_factory
-from tests.dfu_device import Device, Image, Link, Quirks, SerialLine, package
+from tests.dfu_device import CAPTURED_INIT_PACKET, Device, Image, Link, Quirks, SerialLine, package
 
 T = TypeVar("T")
 
@@ -548,8 +548,8 @@ async def reference(device: Device, image: Image, **link: Any) -> float:
             part = whole[start : start + 4096]
             await ask(bytes((1, kind)) + len(part).to_bytes(4, "little"))
             for at in range(0, len(part), raw.max_write):
-                while not device.has_room(handed - len(device.packets)):
-                    await asyncio.sleep(0.001)  # noqa: ASYNC110 - a driver that looks into the device has nothing to wait for
+                while not device.has_room(handed - len(device.packets)):  # noqa: ASYNC110 - there is nothing to wait for
+                    await asyncio.sleep(0.001)
                 handed += 1
                 await raw.write(PACKET, part[at : at + raw.max_write], response=False)
             await ask(b"\x03")
@@ -857,18 +857,10 @@ def test_what_counts_as_the_bootloader() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- capture
-INIT_PACKET = bytes.fromhex(
-    "128a010a4408011240080110331a02870120002800300038f4fa0242240803122028229c1855b166741e44ab8a6eac2847cebd6ced2d2f4101276bf0"
-    "fa2b7befc6480052040801120010001a408e9277297e36ee11d255c8e5a451e3a4bdd3359ab060d636185f93f8a521097b0ea3f384dd01c9845d9839"
-    "88d2775e0079a99a3c50e377435cbf426ea10f7714"
-)
-"""What a phone sent to an nRF51 with Nordic's bootloader of SDK 12.3, and what that device answered (a public capture)."""
-
-
 def test_a_real_device_counts_as_this_client_does() -> None:
     reply = bytes.fromhex("6003018d000000c56c4d24")
 
-    assert wire.checksum("init CRC", reply) == checksum_of(INIT_PACKET)
+    assert wire.checksum("init CRC", reply) == checksum_of(CAPTURED_INIT_PACKET)
 
 
 def test_real_replies_are_understood() -> None:

@@ -14,19 +14,8 @@ from rig.virtual.ble_peripheral import AttRefusal, Security
 from rig.virtual.secure_dfu import SecureDfuBootloader, Transport, default_config
 from rig.virtual.secure_dfu.ble import CONTROL_POINT, PACKET, SERVICE, dfu_address, mtu_reply
 from rig.virtual.secure_dfu.serial import FrameReceiver
-from tests.instant_dfu_cpu import (
-    BANK0,
-    KEY,
-    Board,
-    Life,
-    enter_dfu,
-    image,
-    init_for,
-    live,
-    on_virtual_time,
-    packet_for,
-    settle_down,
-)
+from tests.instant_dfu_cpu import BANK0, Board, Life, image, on_virtual_time
+from tests.instant_dfu_host import KEY, enter_dfu, init_for, live, packet_for, settle_down
 
 OLD, NEW = image(6_000, 1), image(9_000, 2)
 APP = f"app 0x{BANK0:x}"

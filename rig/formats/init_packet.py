@@ -13,7 +13,7 @@ Source: nRF5 SDK 17.0.2, `components/libraries/bootloader/dfu/dfu-cc.proto`; pc-
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -240,60 +240,64 @@ def _init_of(command: bytes) -> bytes:
 
 
 def _init_command(data: bytes) -> InitCommand:
-    boot_validation: list[BootValidation] = []
-    kinds = dict.fromkeys((1, 2, 4, 5, 6, 7, 9), _VARINT) | dict.fromkeys((3, 8, 10), _BYTES)
-    fields = _message(data, "init command", kinds, repeated={10: boot_validation})
-    digest = None
-    if 8 in fields:
-        entry = _pair(_as_bytes(fields[8]), "hash")
-        digest = FirmwareHash(type=entry[0], digest=entry[1])
+    sd_req: list[_Field] = []
+    entries: list[_Field] = []
+    kinds = dict.fromkeys((1, 2, 4, 5, 6, 7, 9), _VARINT) | dict.fromkeys((8, 10), _BYTES) | {3: None}
+    fields = _message(data, "init command", kinds, lists={3: sd_req, 10: entries})
+    kind, digest = _pair(_as_bytes(fields[8]), "hash") if 8 in fields else (None, b"")
     flag = _optional_int(fields, 9)
     if flag not in {None, 0, 1}:
         raise ConfigError(f"init packet: is_debug is {flag}")
+    if len(entries) > MAX_BOOT_VALIDATION:
+        raise ConfigError(f"init packet: {len(entries)} boot validations, at most {MAX_BOOT_VALIDATION} are allowed")
+    pairs = [_pair(_as_bytes(entry), "boot validation") for entry in entries]
     return InitCommand(
         fw_version=_optional_int(fields, 1),
         hw_version=_optional_int(fields, 2),
-        sd_req=_packed(_as_bytes(fields[3])) if 3 in fields else (),
+        sd_req=_softdevices(sd_req),
         type=_optional_int(fields, 4),
         sd_size=_optional_int(fields, 5),
         bl_size=_optional_int(fields, 6),
         app_size=_optional_int(fields, 7),
-        hash=digest,
+        hash=None if kind is None else FirmwareHash(type=kind, digest=digest),
         is_debug=None if flag is None else bool(flag),
-        boot_validation=tuple(boot_validation),
+        boot_validation=tuple(BootValidation(type=kind, data=content) for kind, content in pairs),
     )
 
 
 def _pair(data: bytes, name: str) -> tuple[int, bytes]:
     fields = _message(data, name, {1: _VARINT, 2: _BYTES})
-    if list(fields) != [1, 2]:
+    if sorted(fields) != [1, 2]:
         raise ConfigError(f"init packet: the {name} needs a type and bytes")
     return _as_int(fields[1]), _as_bytes(fields[2])
 
 
-def _packed(data: bytes) -> tuple[int, ...]:
-    values, at = [], 0
-    while at < len(data):
-        value, at = _read_varint(data, at, "sd_req")
-        values.append(value)
+def _softdevices(items: list[_Field]) -> tuple[int, ...]:
+    """`sd_req`, packed or not: both forms are valid protobuf."""
+    values = []
+    for item in items:
+        if isinstance(item, int):
+            values.append(item)
+            continue
+        at = 0
+        while at < len(item):
+            value, at = _read_varint(item, at, "sd_req")
+            values.append(value)
     if len(values) > MAX_SD_REQ:
         raise ConfigError(f"init packet: {len(values)} entries in sd_req, at most {MAX_SD_REQ} are allowed")
     return tuple(values)
 
 
 def _message(
-    data: bytes, name: str, kinds: dict[int, int], *, repeated: dict[int, list[BootValidation]] | None = None
+    data: bytes, name: str, kinds: Mapping[int, int | None], *, lists: Mapping[int, list[_Field]] | None = None
 ) -> dict[int, _Field]:
-    """Fields in the order found.  Entries of `repeated` are collected there instead."""
+    """Fields in the order found; `kinds` gives the wire type (None: either).  Entries of `lists` are appended there instead."""
     found: dict[int, _Field] = {}
     for number, wire, value in _fields(data, name):
-        if kinds.get(number) != wire:
-            raise ConfigError(f"init packet: field {number} with wire type {wire} does not belong in a {name}")
-        if repeated and number in repeated:
-            kind, content = _pair(_as_bytes(value), "boot validation")
-            repeated[number].append(BootValidation(type=kind, data=content))
-            if len(repeated[number]) > MAX_BOOT_VALIDATION:
-                raise ConfigError(f"init packet: more than {MAX_BOOT_VALIDATION} boot validations")
+        if number not in kinds or kinds[number] not in {None, wire}:
+            raise ConfigError(f"init packet: field {number} with wire type {wire} does not belong in the {name}")
+        if lists and number in lists:
+            lists[number].append(value)
         elif number in found:
             raise ConfigError(f"init packet: field {number} stands twice in the {name}")
         else:

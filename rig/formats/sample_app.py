@@ -84,6 +84,8 @@ def build(
     """
     if not MIN_SIZE <= size <= MAX_SIZE or size % 4:
         raise ValueError(f"size must be a multiple of 4 from {MIN_SIZE} to {MAX_SIZE}, not {size}")
+    if address + size > SOCS[soc].flash_size:
+        raise ValueError(f"an application of {size} bytes at 0x{address:x} passes the end of the flash of {soc}")
     descriptor = _encode(
         {
             "address": address,

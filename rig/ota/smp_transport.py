@@ -164,7 +164,7 @@ def _checked(frame: bytes, request: str) -> bytes:
 def _decode(payload: bytes) -> Mapping[str, Any]:
     """The CBOR map of an answer.  Raises `DutError`."""
     try:
-        value = cbor2.loads(payload, max_depth=_MAX_NESTING) if payload else {}
+        value = cbor2.loads(payload, max_depth=_MAX_NESTING)
     except (cbor2.CBORError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise DutError(f"an SMP answer is not CBOR: {error}") from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):

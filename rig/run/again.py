@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import StorageError
-from rig.judge import judge
 from rig.journal import read_journal
+from rig.judge import judge
 from rig.model import Judgement
 from rig.run.single import run_one
 from rig.store import Session

@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rig.images.provide import provide
 from rig.config import Configuration
 from rig.errors import ConfigError
+from rig.images.provide import provide
 from rig.model import Trial
 from rig.plan import ImageSet, plan
 from rig.store import Acceptance, Campaign, Plan, ScenarioPlan, collect_provenance

@@ -24,8 +24,10 @@ class Attempt:
     """Takes the journal and the raw evidence of one attempt; made by `Session.begin`.
 
     `console` and `radio` have the shape that the ports want for their listeners.  Every byte reaches the operating system before
-    the call returns.  Every method raises `StorageError` when the disk refuses, and `close` does so again: a callback's exception
-    may get lost in the event loop, a gap in the evidence must not.
+    the call returns, so a killed process loses none.  The journal is also brought to the disk, on which every judgement rests;
+    should the host lose its power within half a minute after a trial, its other files may be short, and their listed sizes and
+    hashes tell.  Every method raises `StorageError` when the disk refuses, and `close` does so again: a callback's exception may
+    get lost in the event loop, a gap in the evidence must not.
     """
 
     def __init__(self, folder: Path, *, campaign: Path, number: int, now: Callable[[], float]) -> None:
@@ -78,7 +80,7 @@ class Attempt:
         return name
 
     def close(self) -> None:
-        """Bring everything to the disk and write the list of the evidence.  Closing twice does nothing."""
+        """Close every file, bring the journal to the disk, and write the list of the evidence.  Closing twice does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -95,7 +97,8 @@ class Attempt:
             complaints=contents.complaints(),
             faults=fault_marks(contents.events),
         )
-        disk.write_json(self.folder / layout.EVIDENCE, layout.EVIDENCE_FORMAT, to_json(evidence), campaign=self._campaign)
+        target = self.folder / layout.EVIDENCE
+        disk.write_json(target, layout.EVIDENCE_FORMAT, to_json(evidence), campaign=self._campaign, sync_name=False)
 
     def _log(self, name: str) -> _Log:
         if self._closed:
@@ -131,12 +134,7 @@ class _Log:
             raise self._trouble from error
 
     def close(self) -> None:
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            self._trouble = self._trouble or disk.refused(self.path, error, campaign=self._campaign)
-        finally:
-            os.close(self._file)
+        os.close(self._file)
         if self._trouble:
             raise self._trouble
 

@@ -33,8 +33,10 @@ def refused(path: Path, error: OSError, *, campaign: Path) -> StorageError:
     return StorageError(f"{path}: {error.strerror}{advice}")
 
 
-def write_whole(path: Path, data: bytes, *, campaign: Path) -> None:
-    """Replace `path` by `data`, durably: after a crash at any moment there is the old file or the new one, never a part.
+def write_whole(path: Path, data: bytes, *, campaign: Path, sync_name: bool = True) -> None:
+    """Replace `path` by `data`: after a crash at any moment there is the old file or the new one, never a part.
+
+    It is also durable on return, unless `sync_name` is false because another file in the same folder follows, which is.
 
     Raises:
         StorageError: the disk refuses; the old file stands.
@@ -46,7 +48,8 @@ def write_whole(path: Path, data: bytes, *, campaign: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        sync_folder(path.parent)
+        if sync_name:
+            sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             new.unlink()
@@ -62,14 +65,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, form: str, value: Mapping[str, Json], *, campaign: Path) -> None:
+def write_json(path: Path, form: str, value: Mapping[str, Json], *, campaign: Path, sync_name: bool = True) -> None:
     """Write a JSON file of the format `form`, indented for people, keys sorted for comparison.
 
     Raises:
         StorageError: as `write_whole`.
     """
     text = json.dumps({"format": form, **value}, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_whole(path, text.encode("utf-8", "backslashreplace") + b"\n", campaign=campaign)
+    write_whole(path, text.encode("utf-8", "backslashreplace") + b"\n", campaign=campaign, sync_name=sync_name)
 
 
 def read_json(path: Path, form: str) -> dict[str, Json]:

@@ -10,8 +10,8 @@ import asyncio
 from typing import Any
 
 from rig.formats.sample_app import ConfirmPolicy, SampleApp
-from rig.virtual.gatt_server import Characteristic, Service
 from rig.virtual.cpu import BoardFacts, Cpu, ResetReason
+from rig.virtual.gatt_server import Characteristic, Service
 from rig.virtual.image_upload import ImageUpload
 from rig.virtual.mcuboot.request import confirm, read_state, set_pending
 from rig.virtual.smp_codec import (

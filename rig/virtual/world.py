@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from rig.errors import ConfigError, InstrumentError
 from rig.formats.sample_app import SampleApp
@@ -28,7 +28,6 @@ from rig.virtual.wires import CURRENT_WIRES, Wires
 
 _DEFAULT_BOOTLOADER = "rig.virtual.mcuboot:Mcuboot"
 _DEFAULT_APPLICATION = "rig.virtual.smp_application:SmpApplication"
-_T = TypeVar("_T")
 _SECTIONS = ("bootloader", "application", "power", "soc")
 
 CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
@@ -106,7 +105,7 @@ class VirtualBench:
         except KeyError:
             raise InstrumentError(user, f"the virtual bench has no board {name!r}") from None
 
-    def _enter(self, variable: ContextVar[_T], value: _T) -> None:
+    def _enter(self, variable: ContextVar[Any], value: object) -> None:
         token = variable.set(value)
         self._tokens.append(lambda: variable.reset(token))
 
@@ -114,7 +113,9 @@ class VirtualBench:
 def check_model(board: Board) -> list[tuple[tuple[str, ...], str]]:
     """Problems of a board's ``model:`` section as (key path, reason); builds the classes, opens nothing."""
     known = ", ".join(_SECTIONS)
-    problems = [((section,), f"unknown section; known: {known}") for section in board.model if section not in _SECTIONS]
+    problems: list[tuple[tuple[str, ...], str]] = [
+        ((section,), f"unknown section; known: {known}") for section in board.model if section not in _SECTIONS
+    ]
     part = PARTS[board.soc]
     facts = BoardFacts(name=board.name, part=part, memory=board.memory, ble_name=board.ble_name, ble_address="00:00:00:00:00:00")
     checks: dict[str, Callable[[], object]] = {

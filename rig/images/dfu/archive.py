@@ -59,14 +59,19 @@ class Archive:
             raise self.error(f"{member!r} is damaged: {error}", key=key) from None
 
 
-def load(path: Path) -> Archive:
-    """Open the file at `path`.  Raises `ConfigError`."""
+def load(path: str | Path) -> Archive:
+    """Open the archive at `path`.  Raises `ConfigError`."""
+    return Archive(content_of(path), str(path))
+
+
+def content_of(path: str | Path) -> bytes:
+    """What stands in the file at `path`, as far as an archive may be long.  Raises `ConfigError`."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_ARCHIVE + 1)
-    except OSError as error:
-        raise ConfigError([Problem(file=str(path), reason=f"cannot be read: {error.strerror or error}")]) from None
-    return Archive(content, str(path))
+        with Path(path).open("rb") as file:
+            return file.read(MAX_ARCHIVE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ConfigError([Problem(file=str(path), reason=f"cannot be read: {reason or error}")]) from None
 
 
 def pack(members: Mapping[str, bytes]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rig.errors import ConfigError, Problem
+from rig.images.dfu.archive import content_of
 from rig.images.dfu.package import MAX_INTERNAL, ImageKind
 
 _DATA, _END, _SEGMENT, _LINEAR = 0, 1, 2, 4
@@ -23,10 +24,7 @@ def load_firmware(path: str | Path, kind: ImageKind) -> bytes:
     Of a HEX file the flash is taken, from the first byte to the last; gaps are filled with 0xFF, the end up to a whole word.  UICR
     values are left out, and so is the MBR in front of a SoftDevice: both are no part of an update.  Raises `ConfigError`.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise _error(path, f"cannot be read: {error.strerror or error}") from None
+    content = content_of(path)
     if Path(path).suffix.lower() != ".hex":
         return content
     first = _MBR_SIZE if kind is ImageKind.SOFTDEVICE else 0

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from rig.errors import ConfigError, Problem
 from rig.formats import signing_key
+from rig.images.dfu.archive import content_of
 
 _COMPILED_IN = re.compile(rb"pk\s*\[\s*64\s*\]\s*=\s*\{([^}]*)\}")
 _COORDINATE = 32
@@ -18,7 +19,7 @@ _COORDINATE = 32
 
 def load_signing_key(path: str | Path) -> ec.EllipticCurvePrivateKey:
     """The ECDSA P-256 private key in the PEM file at `path`.  Raises `ConfigError`, with nothing of the content in it."""
-    content = _content(path)
+    content = content_of(path)
     try:
         key = signing_key.load(content)
     except ConfigError as error:
@@ -34,7 +35,7 @@ def load_public_key(path: str | Path) -> ec.EllipticCurvePublicKey:
     The file is a public key in PEM form, a private one (of which the public half is taken), or the C file with ``pk[64] = { … }``
     that a bootloader is built with (X then Y, each little-endian).  Raises `ConfigError`.
     """
-    content = _content(path)
+    content = content_of(path)
     if b"PRIVATE KEY" in content:
         return load_signing_key(path).public_key()
     if compiled_in := _COMPILED_IN.search(content):
@@ -57,13 +58,6 @@ def _from_c(path: str | Path, initialiser: bytes) -> ec.EllipticCurvePublicKey:
         return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
     except ValueError:
         raise _error(path, "pk[64] is no point on P-256") from None
-
-
-def _content(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise _error(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def _error(path: str | Path, reason: str) -> ConfigError:

@@ -93,7 +93,7 @@ def read_unchecked(path: str | Path) -> tuple[PackedImage, ...]:
 
     Raises `ConfigError` only where the archive or its manifest does not lead to bytes that could be sent.
     """
-    opened = archive.load(Path(path))
+    opened = archive.load(path)
     manifest = _manifest(opened)
     return tuple(_packed(opened, kind, manifest[kind]) for kind in ImageKind if kind in manifest)
 

@@ -87,9 +87,7 @@ class SwapOffset:
             await session.start_trailer(memory.primary, progress.swap_type, size)
         await session.erase_trailer(memory.secondary)
 
-    async def _swap_page(
-        self, session: Session, step: int, page: int, *, half: int, back: bool, used: dict[Slot, int]
-    ) -> None:
+    async def _swap_page(self, session: Session, step: int, page: int, *, half: int, back: bool, used: dict[Slot, int]) -> None:
         """Both directions of one page.  A direction whose image ends well before `page` is skipped, its status entry is not."""
         primary, secondary = session.config.memory.primary, session.config.memory.secondary
         entry = status_start(session) + step * _STATES * WORD_SIZE

@@ -1,0 +1,520 @@
+"""Campaign folders: what is stored comes back, nothing acknowledged is lost, nothing is judged twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from rig.errors import StorageError
+from rig.model import Judgement, Outcome, Verdict
+from rig.ports import SupplyTrace
+from rig.store import Campaign, Session, collect_provenance, database, layout, rebuild_database, summarise
+from tests import synthetic
+from tests.synthetic import Clock, Ending
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Campaign:
+    """A campaign of six trials, none run."""
+    return synthetic.campaign(tmp_path, trials=6, skip=range(6))
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Campaign:
+    """A campaign of six trials, all run."""
+    return synthetic.campaign(
+        tmp_path, trials=6, endings={2: Ending(verdict=Verdict.FAIL, outcome=Outcome.BRICKED, reason="no boot")}
+    )
+
+
+def rows(campaign: Campaign) -> list[database.Row]:
+    connection = database.connect(campaign.path / layout.DATABASE, read_only=True)
+    try:
+        return database.read_rows(connection)
+    finally:
+        connection.close()
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    value = json.loads(path.read_text("utf-8"))
+    edit(value)
+    path.write_text(json.dumps(value), "utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------------- files
+def test_plan_and_provenance_come_back_as_they_were(tmp_path: Path) -> None:
+    plan = synthetic.plan(tmp_path / "images", trials=20)
+    provenance = collect_provenance(plan, argv=["rig", "run"], configs={"boards.yaml": "bänch: ✓ \udcff\n"}, source=ROOT)
+    path = Campaign.create(tmp_path / "reports", plan, provenance).path
+    again = Campaign.open(path)
+    assert (again.plan, again.provenance) == (plan, provenance)
+    assert {"rig", "python", "sqlite", "apsw"} <= again.provenance.versions.keys()
+    assert [trial.id for trial in again.pending_trials()] == [trial.id for trial in plan.trials]
+
+
+def test_the_plan_has_one_trial_per_line(fresh: Campaign) -> None:
+    lines = (fresh.path / layout.PLAN).read_text("utf-8").splitlines()
+    assert [sum(f'"id":"{trial.id}"' in line for line in lines) for trial in fresh.plan.trials] == [1] * 6
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every field of a JSON value, except inside those that may hold anything."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*path, key)
+            if key not in ("options", "model", "versions", "images", "configs"):
+                yield from _places(inner, (*path, key))
+    elif isinstance(value, list) and value:
+        yield from _places(value[0], (*path, 0))
+
+
+def _named(path: tuple[Any, ...]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+@pytest.mark.parametrize("file", [layout.PLAN, layout.PROVENANCE])
+def test_every_field_is_wanted_and_no_other(fresh: Campaign, file: str) -> None:
+    path = fresh.path / file
+    original = json.loads(path.read_text("utf-8"))
+    places = [place for place in _places(original) if place != ("format",)]
+    assert len(places) > 8
+
+    def damaged(place: tuple[Any, ...], damage: Callable[[Any, Any], None]) -> str:
+        value = json.loads(json.dumps(original))
+        holder = value
+        for step in place[:-1]:
+            holder = holder[step]
+        damage(holder, place[-1])
+        path.write_text(json.dumps(value), "utf-8")
+        with pytest.raises(StorageError) as caught:
+            Campaign.open(fresh.path)
+        return str(caught.value)
+
+    for place in places:
+        assert damaged(place, lambda holder, key: holder.pop(key)) == f"{path}: {_named(place)}: missing field"
+        stray = (*place[:-1], "stray")
+        assert damaged(stray, lambda holder, key: holder.update({key: 1})) == f"{path}: {_named(stray)}: unknown field"
+        assert f"{path}: {_named(place)}" in damaged(place, lambda holder, key: holder.update({key: [True]})), place
+
+
+@pytest.mark.parametrize("file", [layout.PLAN, layout.PROVENANCE, layout.JUDGEMENT, layout.EVIDENCE])
+def test_another_version_of_a_file_is_refused(done: Campaign, file: str) -> None:
+    path = done.path / file if (done.path / file).exists() else done.trial_folder("T-0001") / file
+    change(path, lambda value: value.update(format=value["format"].replace("/1", "/2")))
+    with pytest.raises(StorageError, match=rf"{path}: the format is 'rig\.\w+/2'; this version of rig reads 'rig\.\w+/1'"):
+        list(Campaign.open(done.path).records())
+
+
+def test_images_are_kept_and_checked(tmp_path: Path) -> None:
+    plan = synthetic.plan(tmp_path / "images", trials=2)
+    image = plan.trials[0].new
+    data = Path(image.path).read_bytes()
+    campaign = Campaign.create(tmp_path / "a", plan, synthetic.provenance(plan))
+    assert campaign.image(image).read_bytes() == data
+    Path(image.path).write_bytes(data + b"!")
+    with pytest.raises(StorageError, match=rf"{image.path}: its SHA-256 is \w+, the plan says {image.sha256}; plan again"):
+        Campaign.create(tmp_path / "b", plan, synthetic.provenance(plan))
+    assert list((tmp_path / "b").iterdir()) == []
+
+
+def test_a_campaign_is_never_created_over_another(fresh: Campaign) -> None:
+    with pytest.raises(StorageError, match=f"exists already; continue it with `rig resume {fresh.path}`"):
+        Campaign.create(fresh.path.parent, fresh.plan, fresh.provenance)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 101, "T-1.attempt-1", "naïve", "end."])
+def test_names_that_cannot_be_file_names_are_refused(fresh: Campaign, tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError, match="cannot be a file name"):
+        Campaign.create(tmp_path / "other", replace(fresh.plan, campaign=name), fresh.provenance)
+    trials = (replace(fresh.plan.trials[0], id=name),)
+    with pytest.raises(StorageError, match="cannot be a file name"):
+        Campaign.create(tmp_path / "other", replace(fresh.plan, campaign="c", trials=trials), fresh.provenance)
+
+
+def test_a_plan_that_contradicts_itself_is_refused(fresh: Campaign, tmp_path: Path) -> None:
+    first, second, *_ = fresh.plan.trials
+    for trials, complaint in (
+        ((first, replace(second, id=first.id.lower())), "two trials are called"),
+        ((replace(first, board="dk9"),), "names the board 'dk9'"),
+        ((replace(first, scenario="other"),), "names the scenario 'other'"),
+    ):
+        with pytest.raises(StorageError, match=complaint):
+            Campaign.create(tmp_path / "other", replace(fresh.plan, trials=trials), fresh.provenance)
+
+
+def test_a_folder_without_a_plan_is_no_campaign(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"no campaign here \(plan.json is missing\)"):
+        Campaign.open(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------------- attempts
+def test_raw_evidence_is_kept_byte_by_byte_and_listed(fresh: Campaign) -> None:
+    clock = Clock()
+    with Session(fresh) as session, session.begin("T-0001", clock) as attempt:
+        attempt.console(clock.time_s + 0.5, b"*** Boo")
+        attempt.console(clock.time_s + 0.75, b"ting\r\n\xff")
+        attempt.radio(b"btsnoop\0")
+        attempt.radio(b"\0\0\0\x01")
+        trace = SupplyTrace(start_s=1000.25, step_s=1e-5, current_ua=[4000.2, 4000.2, 0.0004, float("nan")], logic=b"\x01\x01\0\0")
+        assert attempt.save_trace("supply-1", trace) == "supply-1.csv"
+        assert attempt.save_trace("supply-2", replace(trace, logic=b"")) == "supply-2.csv"
+        attempt.save("flash.bin", b"\xff" * 16)
+        with pytest.raises(StorageError, match="saved it already"):
+            attempt.save("flash.bin", b"other")
+        with pytest.raises(StorageError, match="4 currents but 3 logic samples"):
+            attempt.save_trace("supply-3", replace(trace, logic=b"\0\0\0"))
+        with pytest.raises(StorageError, match="cannot be a file name"):
+            attempt.save("../judgement.json", b"")
+    folder = fresh.trial_folder("T-0001")
+    assert (folder / "console.log").read_bytes() == b"*** Booting\r\n\xff"
+    assert (folder / "console.times").read_text() == "500000000 0 7\n750000000 7 7\n"
+    assert (folder / "radio.btsnoop").read_bytes() == b"btsnoop\0\0\0\0\x01"
+    head = "# start_ns=250000000 step_ns=10000\nsamples,current_na,logic\n"
+    assert (folder / "supply-1.csv").read_text() == head + "2,4000200,1\n1,0,0\n1,,0\n"
+    assert (folder / "supply-2.csv").read_text() == head + "2,4000200,\n1,0,\n1,,\n"
+    listed = {file["name"]: file["size"] for file in json.loads((folder / "evidence.json").read_text())["files"]}
+    assert listed == {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "evidence.json"}
+
+
+def test_evidence_says_where_each_fault_fell(done: Campaign) -> None:
+    for record in done.records():
+        assert record.evidence is not None
+        assert [mark.proved for mark in record.evidence.faults] == ([] if record.trial.fault is None else [True])
+        for mark in record.evidence.faults:
+            events = done.journal(record.trial.id).events
+            (start,) = (event for event in events if event.kind == "phase.start" and event.data["phase"] == mark.phase)
+            (delivered,) = (event for event in events if event.kind == "fault.delivered")
+            assert mark.phase == record.trial.stratum
+            assert mark.into_phase_ns == delivered.data["vdd_fell_t_ns"] - start.t_ns > 0
+            assert mark.operation == delivered.data["operation"] - start.data["operation"] >= 0
+
+
+def test_evidence_that_changes_afterwards_is_noticed(done: Campaign) -> None:
+    folder = done.trial_folder("T-0001")
+    assert [done.altered(record) for record in done.records()] == [[]] * 6
+    data = bytearray((folder / "journal.jsonl").read_bytes())
+    data[300] ^= 1
+    (folder / "journal.jsonl").write_bytes(data)
+    (folder / "console.log").write_bytes(b"")
+    (folder / "console.times").unlink()
+    found = done.altered(done.record("T-0001"))
+    assert [line.partition(":")[0] for line in found] == ["console.log", "console.times"] + ["journal.jsonl"] * 3
+    assert "journal.jsonl: corrupt line 4" in found
+
+
+# ----------------------------------------------------------------------------------------------------------------- session
+def test_a_trial_is_marked_as_running_before_its_folder_exists(fresh: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def mkdir(path: Path, **_: object) -> None:
+        seen.append([(row.trial, row.state) for row in rows(fresh)])
+        os.makedirs(path)  # noqa: PTH103
+
+    with Session(fresh) as session:
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        session.begin("T-0002", Clock()).close()
+    assert seen == [[("T-0002", "running")]]
+
+
+def test_judged_once_and_only_after_the_attempt(fresh: Campaign) -> None:
+    judgement = Judgement(trial="T-0001", verdict=Verdict.PASS, outcome=Outcome.UPDATED, reason="fine")
+    with Session(fresh) as session:
+        attempt = session.begin("T-0001", Clock())
+        with pytest.raises(StorageError, match="cannot be judged before its attempt has been closed"):
+            session.record(judgement)
+        attempt.close()
+        session.record(judgement)
+        with pytest.raises(StorageError, match="has been judged already"):
+            session.record(replace(judgement, verdict=Verdict.FAIL))
+        with pytest.raises(StorageError, match="has been judged already"):
+            session.begin("T-0001", Clock())
+        with pytest.raises(StorageError, match="no trial 'T-9999' in the plan"):
+            session.begin("T-9999", Clock())
+    assert fresh.record("T-0001").judgement == judgement
+    assert [trial.id for trial in fresh.pending_trials()] == [f"T-{number:04d}" for number in range(2, 7)]
+
+
+def test_a_second_look_keeps_the_first_judgement(done: Campaign) -> None:
+    first = done.record("T-0003").judgement
+    assert first is not None
+    with Session(done) as session:
+        session.record_again(replace(first, verdict=Verdict.PASS))
+        session.record_again(replace(first, verdict=Verdict.INCONCLUSIVE))
+    folder = done.trial_folder("T-0003")
+    verdicts = [
+        json.loads((folder / name).read_text())["verdict"] for name in ("judgement-1.json", "judgement-2.json", "judgement.json")
+    ]
+    assert verdicts == ["FAIL", "PASS", "INCONCLUSIVE"]
+    assert [row.verdict for row in rows(done) if row.trial == "T-0003"] == ["INCONCLUSIVE"]
+
+
+def test_an_interrupted_attempt_is_kept_aside_and_the_trial_runs_again(fresh: Campaign) -> None:
+    for number in (1, 2):
+        with Session(fresh) as session, session.begin("T-0004", Clock()) as attempt:
+            attempt.journal.emit("run", "trial.start", number=number)
+    assert fresh.record("T-0004").interrupted == 2
+    with Session(fresh) as session:
+        synthetic.run_trial(session, fresh.trial("T-0004"))
+    assert [folder.name for folder in fresh.aside("T-0004")] == ["T-0004.attempt-1", "T-0004.attempt-2"]
+    kept = [
+        json.loads((folder / "journal.jsonl").read_text().splitlines()[1])["e"]["data"]["number"]
+        for folder in fresh.aside("T-0004")
+    ]
+    assert kept == [1, 2]
+    record = fresh.record("T-0004")
+    assert (record.interrupted, record.evidence and record.evidence.attempt) == (2, 3)
+    assert [(row.number, row.state) for row in rows(fresh)] == [(1, "interrupted"), (2, "interrupted"), (3, "judged")]
+
+
+def test_repetitions_count_for_nothing(done: Campaign) -> None:
+    before = summarise(done.plan, done.provenance, done.records())
+    with Session(done) as session:
+        folders = [session.begin_replay("T-0001", Clock()) for _ in range(2)]
+        for attempt in folders:
+            attempt.close()
+    assert [attempt.folder.name for attempt in folders] == ["T-0001.replay-1", "T-0001.replay-2"]
+    assert summarise(done.plan, done.provenance, done.records()) == before
+
+
+def test_the_summary_counts_the_stored_judgements(tmp_path: Path) -> None:
+    endings = {
+        0: Ending(verdict=Verdict.FAIL, outcome=Outcome.BRICKED, reason="x"),
+        1: Ending(verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason="x"),
+        2: Ending(verdict=Verdict.INCONCLUSIVE, outcome=Outcome.UNKNOWN, reason="x"),
+    }
+    campaign = synthetic.campaign(tmp_path, trials=12, endings=endings, skip=[10, 11])
+    summary = summarise(campaign.plan, campaign.provenance, campaign.records())
+    assert summary["trials"] == {
+        "planned": 12, "attempted": 10, "interrupted": 0, "pass": 7, "fail": 1, "inconclusive": 1, "error": 1,
+    }  # fmt: skip
+    assert summary["outcomes"]["BRICKED"] == 1
+    assert sum(summary["outcomes"].values()) == 10
+    assert summary["faults"] == {"planned": 11, "requested": 9, "delivered": 9, "proved": 7}
+    assert (summary["campaign"], summary["seed"]) == (campaign.plan.campaign, campaign.plan.seed)
+
+
+# ---------------------------------------------------------------------------------------------------------------- database
+def test_the_database_can_be_made_anew_from_the_files(done: Campaign) -> None:
+    live = rows(done)
+    assert [(row.trial, row.state, row.verdict) for row in live] == [
+        (f"T-{number:04d}", "judged", "FAIL" if number == 3 else "PASS") for number in range(1, 7)
+    ]
+    assert len(live[0].phases) == len(synthetic.SECONDS)
+    (done.path / layout.DATABASE).unlink()
+    rebuild_database(done)
+    assert rows(done) == live
+
+
+def test_a_database_that_lags_behind_the_files_is_corrected_and_said_to_be(done: Campaign) -> None:
+    live = rows(done)
+    connection = apsw.Connection(str(done.path / layout.DATABASE))
+    connection.execute("DELETE FROM attempt WHERE trial = 'T-0001'; UPDATE attempt SET state = 'running' WHERE trial = 'T-0002'")
+    connection.execute(
+        "INSERT INTO attempt (trial, number, state, scenario, board, stratum, seed) VALUES ('x', 1, 'running', '', '', '', '')"
+    )
+    connection.close()
+    with Session(done) as session:
+        assert session.notes == ("campaign.sqlite lagged behind the files of 3 attempts; corrected",)
+    assert rows(done) == live
+
+
+def test_a_damaged_database_is_kept_aside_and_made_anew(done: Campaign) -> None:
+    live = rows(done)
+    (done.path / layout.DATABASE).write_bytes(b"this is no database " * 100)
+    with Session(done) as session:
+        assert "it is kept as campaign.sqlite.damaged-1, and was made anew" in session.notes[0]
+    assert rows(done) == live
+    assert (done.path / "campaign.sqlite.damaged-1").read_bytes().startswith(b"this is no database")
+
+
+def test_a_database_of_a_newer_version_is_refused(done: Campaign) -> None:
+    connection = apsw.Connection(str(done.path / layout.DATABASE))
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StorageError, match=r"campaign.sqlite: schema version 99; this version of rig reads up to \d"):
+        Session(done)
+
+
+def test_migrations_go_forward_all_or_none_after_a_backup(done: Campaign) -> None:
+    path = done.path / layout.DATABASE
+    before = rows(done)
+    connection = database.connect(path)
+    with pytest.raises(apsw.SQLError, match="no such table"):
+        database.migrate(
+            connection, path, (*database.MIGRATIONS, "ALTER TABLE attempt ADD COLUMN a TEXT", "ALTER TABLE absent ADD COLUMN b")
+        )
+    assert rows(done) == before
+    assert connection.execute("PRAGMA user_version").get == 1
+    database.migrate(connection, path, (*database.MIGRATIONS, "ALTER TABLE attempt ADD COLUMN a TEXT"))
+    assert connection.execute("SELECT count(*) FROM attempt WHERE a IS NULL").get == 6
+    assert connection.execute("PRAGMA user_version").get == 2
+    connection.close()
+    backup = database.connect(path.with_name("campaign.sqlite.before-2"), read_only=True)
+    assert database.read_rows(backup) == before
+    backup.close()
+
+
+def test_text_that_sqlite_cannot_hold_does_not_stop_the_writer(fresh: Campaign) -> None:
+    with Session(fresh) as session:
+        synthetic.run_trial(session, fresh.plan.trials[0], Ending(reason="printed \udcff and \ud800"))
+        synthetic.run_trial(session, fresh.plan.trials[1])
+    assert rows(fresh)[0].reason == "printed \\udcff and \\ud800"
+    assert Campaign.open(fresh.path).record("T-0001").judgement.reason == "printed \udcff and \ud800"  # type: ignore[union-attr]
+
+
+# ---------------------------------------------------------------------------------------------------- crashes and full disks
+_RUN = """
+import sys
+from pathlib import Path
+from rig.store import Campaign, Session
+from tests import synthetic
+campaign = Campaign.open(Path(sys.argv[1]))
+with Session(campaign) as session:
+    print("locked", flush=True)
+    for trial in campaign.pending_trials():
+        synthetic.run_trial(session, trial, console=["x" * 50] * 20)
+        print(trial.id, flush=True)
+"""
+
+
+@contextmanager
+def running(campaign: Campaign) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", _RUN, str(campaign.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=40, skip=range(40))
+    draw, acknowledged, kills = random.Random(7), set[str](), 0
+    while campaign.pending_trials():
+        with running(campaign) as process:
+            assert process.stdout is not None
+            for _ in range(draw.randrange(1, 16)):
+                acknowledged.add(process.stdout.readline().strip())
+            process.kill()
+            acknowledged |= {line.strip() for line in process.stdout}
+        kills += 1
+        acknowledged.discard("")
+        judged = {record.trial.id for record in Campaign.open(campaign.path).records() if record.judgement}
+        assert acknowledged <= judged
+        assert judged.isdisjoint(trial.id for trial in campaign.pending_trials())
+        assert len(judged - acknowledged) <= 1, "at most the trial between its judgement and the acknowledgement"
+    assert kills >= 3
+    with Session(campaign):
+        pass
+    assert sorted(row.trial for row in rows(campaign) if row.state == "judged") == sorted(
+        trial.id for trial in campaign.plan.trials
+    )
+    for record in campaign.records():
+        assert record.evidence is not None
+        assert not campaign.altered(record)
+        assert campaign.journal(record.trial.id).intact
+        assert record.evidence.attempt == record.interrupted + 1
+
+
+def test_two_runs_on_one_campaign_are_refused_until_the_first_is_dead(fresh: Campaign) -> None:
+    big = synthetic.campaign(fresh.path.parent.parent / "big", trials=400, skip=range(400))
+    with running(big) as process:
+        with pytest.raises(StorageError, match=rf"{big.path}: process {process.pid}, started 20\S+, is running this campaign"):
+            Session(big)
+        with pytest.raises(StorageError, match="is running this campaign"):
+            rebuild_database(big)
+        process.kill()
+    with Session(big) as session:
+        assert session.campaign is big
+
+
+def test_in_one_process_a_campaign_is_also_held_only_once(fresh: Campaign) -> None:
+    with Session(fresh), pytest.raises(StorageError, match=rf"process {os.getpid()}, started 20\S+, is running this campaign"):
+        Session(fresh)
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from rig.errors import StorageError
+from rig.store import Campaign, Session
+from tests import synthetic
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    campaign = Campaign.open(Path(sys.argv[1]))
+    with Session(campaign) as session:
+        for trial in campaign.pending_trials():
+            synthetic.run_trial(session, trial)
+            print(trial.id, flush=True)
+except StorageError as error:
+    print(f"StorageError {error}")
+"""
+
+
+@pytest.mark.parametrize("limit", [200, 900, 3000, 8192])
+def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path: Path, limit: int) -> None:
+    """No file can grow beyond `limit`: the database, the journal or a judgement is hit first, depending on it."""
+    campaign = synthetic.campaign(tmp_path, trials=12, skip=range(12))
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(campaign.path), str(limit)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    *acknowledged, last = done.stdout.splitlines()
+    assert last.startswith(f"StorageError {campaign.path}"), done.stdout + done.stderr
+    assert f"`rig resume {campaign.path}`" in last
+    assert done.stderr == ""
+    assert set(acknowledged) <= {record.trial.id for record in campaign.records() if record.judgement}
+    with Session(campaign) as session:
+        for trial in campaign.pending_trials():
+            synthetic.run_trial(session, trial)
+    assert campaign.pending_trials() == []
+    assert sum(row.state == "judged" for row in rows(campaign)) == 12
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the privileges of root, for whom no folder is read-only."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_read_only_folder_is_named_with_what_to_do() -> None:
+    root = Path(tempfile.mkdtemp(prefix="rig-read-only-"))
+    try:
+        campaign = synthetic.campaign(root, trials=2, skip=range(2))
+        for path in (root, *root.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        with as_nobody():
+            with pytest.raises(
+                StorageError, match=rf"{campaign.path}.*: Permission denied; make the folder writable and run `rig resume"
+            ):
+                Session(campaign)
+            with pytest.raises(StorageError, match=rf"{root}.*: Permission denied; make the folder writable"):
+                Campaign.create(root, replace(campaign.plan, campaign="other"), campaign.provenance)
+    finally:
+        for path in (root, *(folder for folder in root.rglob("*") if folder.is_dir())):
+            path.chmod(0o755)
+        shutil.rmtree(root)

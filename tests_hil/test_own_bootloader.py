@@ -1,0 +1,36 @@
+"""The example of docs/virtual-bench.md, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rig.model import Outcome, Verdict
+from tests_hil.campaigns import ROOT, boards_file, run_campaign, scenario_file
+
+
+def test_the_documented_bootloader_runs_and_its_weakness_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/virtual-bench.md").read_text(encoding="utf-8")
+    found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert found
+    (tmp_path / "my_module.py").write_text(found.group(1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    boards = boards_file(tmp_path, only="nrf52840", bootloader={"class": "my_module:CopyBootloader", "banner": "*** hello ***"})
+    boards.write_text(boards.read_text().replace('"preset": "swap-offset"', '"preset": "swap-move"'))
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, update={"request": "permanent", "confirm": True}), boards)
+    assert (judgement.verdict, judgement.outcome) == (Verdict.PASS, Outcome.UPDATED)
+    console = (tmp_path / "campaign/trials/T-0001/console.log").read_bytes()
+    assert b"*** hello ***" in console
+
+
+def test_a_class_that_raises_is_the_benchs_fault_not_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_module.py").write_text(
+        "class Broken:\n    def __init__(self, board): pass\n    async def boot(self, cpu):\n        raise RuntimeError('no boot today')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    boards = boards_file(tmp_path, only="nrf52840", bootloader={"class": "broken_module:Broken"})
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path), boards)
+    assert judgement.verdict is Verdict.ERROR
+    assert "no boot today" in judgement.reason
