@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import cbor2
 
 from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral, Characteristic, NotSubscribed, PeerGone, Service
+from rig.virtual.link_end import LinkEnd
 
 SMP_SERVICE = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
 SMP_CHARACTERISTIC = "da2e7828-fbce-4e01-ae9e-261174997c48"
@@ -29,6 +31,17 @@ class SmpServer:
         self._received = bytearray()
         self._requests: asyncio.Queue[bytes] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._listener: Callable[[bytes], None] | None = None
+
+    @property
+    def central_end(self) -> LinkEnd:
+        """The other end of the connection, as its link layer has it."""
+        assert self.radio._end is not None
+        return self.radio._end.peer
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Give every write to `listener` instead of serving it."""
+        self._listener = listener
 
     async def start(self, *, max_mtu: int = 247, interval_s: float = 0.1) -> None:
         characteristic = Characteristic(
@@ -46,6 +59,9 @@ class SmpServer:
             await asyncio.wait((self._task,))
 
     def _on_write(self, fragment: bytes) -> None:
+        if self._listener is not None:
+            self._listener(fragment)
+            return
         self._received += fragment
         if len(self._received) >= 8 and len(self._received) >= 8 + int.from_bytes(self._received[2:4], "big"):
             self._requests.put_nowait(bytes(self._received))

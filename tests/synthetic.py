@@ -44,6 +44,8 @@ SECONDS = {
     "settle": 2.0,
 }
 OPERATIONS = {"upload": 100, "mark": 3, "install": 300, "confirm": 1}
+LATE = 0.15
+"""Share of the cuts that fall in the phase after the one aimed at."""
 AIMS = {"upload": 0.3, "mark": 0.06, "reset": 0.06, "install": 0.4, "boot_new": 0.06, "confirm": 0.05}
 ENDS = {
     "upload": (Outcome.RESUMED, Outcome.RECOVERED_ON_RETRY),
@@ -230,7 +232,7 @@ class _Actor:
 
     def play(self, ending: Ending, console: tuple[str, ...]) -> Judgement:
         self.journal.emit("run", "trial.start", trial=self.trial.id, board=self.trial.board)
-        aim = None if self.trial.fault is None else self.trial.stratum
+        aim = None if self.trial.fault is None else self._hit()
         proved = aim is not None and ending.verdict in (Verdict.PASS, Verdict.FAIL)
         for phase, seconds in SECONDS.items():
             self._phase(phase, seconds * self.draw.lognormvariate(0, 0.05), cut=phase == aim, proved=proved, console=console)
@@ -252,6 +254,11 @@ class _Actor:
             fault_phase=aim,
             attempts=2 if ending.outcome is Outcome.RECOVERED_ON_RETRY else 1,
         )
+
+    def _hit(self) -> str:
+        """The phase in which the cut falls: mostly the one aimed at, at times the next."""
+        phases = list(SECONDS)
+        return phases[phases.index(self.trial.stratum) + (self.draw.random() < LATE)]
 
     def _phase(self, phase: str, seconds: float, *, cut: bool, proved: bool, console: tuple[str, ...]) -> None:
         operations = OPERATIONS.get(phase, 0)

@@ -114,9 +114,9 @@ def test_a_forbidden_import_is_noticed(path: str, name: tuple[str, ...]) -> None
 
 def test_nothing_outside_the_virtual_bench_asks_whether_it_is_virtual() -> None:
     for path in files():
-        if part_of(path) not in ("virtual", "drivers", "config"):
+        if part_of(path) != "virtual":
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Compare):
+                if isinstance(node, ast.Compare) and not ast.unparse(node.left).endswith(".clock"):
                     constants = [c.value for c in ast.walk(node) if isinstance(c, ast.Constant)]
                     assert "virtual" not in constants, f"{path}:{node.lineno} branches on the bench being virtual"
 

@@ -114,14 +114,14 @@ def test_a_cut_keeps_the_bytes_that_had_arrived_whole(cut_after: float, whole: i
         await asyncio.sleep(cut_after * 10 / 9600)
         wire.cut()
         now = asyncio.get_running_loop().time()
-        await asyncio.sleep(1)
         assert driver.data == device.data == sent[:whole]
         assert all(t <= now + 1e-12 for t, _ in (*driver, *device))
         if whole:
             assert driver[-1][0] == pytest.approx(whole * 10 / 9600)
-        wire.send(b"next")
+        assert wire.send(b"next") == pytest.approx(now + 4 * 10 / 9600)  # what was cut no longer occupies the line
         await asyncio.sleep(1)
         assert driver.data == sent[:whole] + b"next"
+        assert device.data == sent[:whole]
 
     run(test)
 
@@ -385,26 +385,26 @@ def test_a_write_that_finds_the_port_gone_says_so(open_: Callable[..., Awaitable
 
 
 # ----------------------------------------------------------------------------------------------------------------- pty wire
-def test_a_usb_device_waits_for_a_slow_host_and_a_uart_does_not() -> None:
+@pytest.mark.parametrize(
+    ("baudrate", "size", "arrives"), [(None, 30_000, True), (None, 300_000, False), (100_000_000, 30_000, False)]
+)
+def test_usb_waits_for_a_slow_host_within_bounds_and_a_uart_does_not(baudrate: int | None, size: int, arrives: bool) -> None:
     async def test() -> None:
-        usb, uart = PtyWire(), PtyWire(baudrate=100_000_000)
-        sent = bytes(range(256)) * 100
-        lengths = []
-        for wire in (usb, uart):
-            stream, driver = await open_stream(wire.path, baudrate=115200, owner="test"), Heard()
-            for start in range(0, len(sent), 1024):
-                wire.send(sent[start : start + 1024])
-            await until(wire.send(b"end"))
-            stream.listen(driver)
-            if wire is usb:
-                await driver.until(lambda heard=driver: heard.data.endswith(b"end"))
-                assert driver.data == sent + b"end"
-            else:
-                await driver.until(lambda heard=driver: len(heard.data) > 2000)
-                assert sent.startswith(driver.data[: len(driver.data) // 1024 * 1024])
-            lengths.append(len(driver.data))
-            await stream.close()
-            wire.unplug()
-        assert lengths[1] < len(sent) < lengths[0]
+        wire, driver = PtyWire(baudrate=baudrate), Heard()
+        stream = await open_stream(wire.path, baudrate=115200, owner="test")
+        sent = (bytes(range(256)) * (size // 256 + 1))[:size]
+        for start in range(0, size, 1000):
+            last_s = wire.send(sent[start : start + 1000])
+        await until(last_s)  # nobody has read so far
+        stream.listen(driver)
+        await driver.until(lambda: len(driver.data) > 2000)
+        while not driver.data.endswith(b"tail"):  # the host reads now, so what is sent from here on arrives
+            await until(wire.send(b"tail"))
+            await asyncio.sleep(0)
+        kept = driver.data[: driver.data.index(b"tail")]
+        assert sent.startswith(kept[:2000])
+        assert (kept == sent) is arrives
+        await stream.close()
+        wire.unplug()
 
     run(test, "wall")

@@ -247,6 +247,19 @@ def test_back_powering_keeps_vdd_and_ram_up(floor_v: float, words: list[str]) ->
     run(test)
 
 
+def test_a_source_below_the_back_powered_voltage_delivers_nothing() -> None:
+    async def test() -> None:
+        watched = await powered(load_a=1e-3, back_power_v=1.2)
+        watched.node.set_source_mv(1000)
+        await asyncio.sleep(1)
+        start_s = asyncio.get_running_loop().time()
+        watched.node.record_from(start_s)
+        assert watched.node.voltage() == 1.2
+        assert not watched.node.current_between(start_s, start_s + 1e-3, STEP_S).any()
+
+    run(test)
+
+
 # --------------------------------------------------------------------------------------------------------------- the record
 def test_the_source_delivers_the_charge_that_the_node_and_its_loads_take() -> None:
     async def test() -> None:

@@ -152,6 +152,7 @@ def test_the_answer_of_a_unit_is_understood() -> None:
 
 def test_left_over_samples_before_the_answer_are_ignored() -> None:
     left_over = bytes(range(256)) + b"Calibrated: END"
+    assert not ppk2.metadata_is_complete(b"END" + METADATA_OF_A_UNIT.encode()[:500])
     answer = left_over + METADATA_OF_A_UNIT.encode()
     assert ppk2.metadata_is_complete(answer)
     assert ppk2.parse_calibration(answer) == ppk2.parse_calibration(METADATA_OF_A_UNIT.encode())
@@ -396,10 +397,11 @@ def test_a_voltage_set_while_recording_counts_from_then_on() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("place", [0, 1, 500, 2000])
 @pytest.mark.parametrize("missing", [0, 1, 40, 63])
-def test_few_lost_samples_leave_the_time_scale_intact(missing: int) -> None:
+def test_few_lost_samples_leave_the_time_scale_intact(missing: int, place: int) -> None:
     async def test() -> None:
-        async with opened(Spoiler(range(2000, 2000 + missing))) as (supply, _, _):
+        async with opened(Spoiler(range(place, place + missing))) as (supply, _, _):
             await supply.record()
             await asyncio.sleep(0.2)
             on_s = await supply.on()
@@ -508,10 +510,17 @@ def test_the_virtual_kit_needs_mode_voltage_and_switch() -> None:
 
 def test_a_kit_that_is_closed_switches_nothing_any_more() -> None:
     async def test() -> None:
-        async with opened() as (supply, node, _):
-            await supply.on()
-        assert not node.is_on
+        node, wire = PowerNode(), VirtualWire()
+        kit = VirtualPpk2(wire, node, command_latency_s=1e-3, switch_delay_s=1e-3)
+        host = wire.open(baudrate=9600, owner="test")
+        switch_on = bytes((Command.SET_POWER_MODE, 2, Command.DEVICE_RUNNING_SET, 1))
+        host.write(ppk2.regulator_set(3000) + switch_on)
+        await asyncio.sleep(1.5e-3)  # obeyed, but the switch has not moved yet
+        host.write(switch_on)
+        await asyncio.sleep(0.1e-3)
+        kit.close()
         await asyncio.sleep(1)
         assert not node.is_on
+        assert node.voltage() == 0.0
 
     run(test)

@@ -202,7 +202,8 @@ def test_evidence_says_where_each_fault_fell(done: Campaign) -> None:
             events = done.journal(record.trial.id).events
             (start,) = (event for event in events if event.kind == "phase.start" and event.data["phase"] == mark.phase)
             (delivered,) = (event for event in events if event.kind == "fault.delivered")
-            assert mark.phase == record.trial.stratum
+            assert record.judgement
+            assert mark.phase == record.judgement.fault_phase
             assert mark.into_phase_ns == delivered.data["vdd_fell_t_ns"] - start.t_ns > 0
             assert mark.operation == delivered.data["operation"] - start.data["operation"] >= 0
 

@@ -134,7 +134,10 @@ class _Log:
             raise self._trouble from error
 
     def close(self) -> None:
-        os.close(self._file)
+        try:
+            os.close(self._file)
+        except OSError as error:  # where the disk tells only at the end
+            self._trouble = self._trouble or disk.refused(self.path, error, campaign=self._campaign)
         if self._trouble:
             raise self._trouble
 

@@ -46,7 +46,7 @@ _TRANSACTION_S = 30.0
 """An ATT transaction that takes longer has failed (Vol 3 Part F 3.3.3)."""
 _MAX_ADVERTISING_OCTETS = 31
 _NO_SERVICES = AttributeTable((), name="")
-_PARAMETER_UPDATE_REQUEST, _COMMAND_REJECT = 0x12, 0x01
+_COMMAND_REJECT = 0x01
 
 
 class PeerGone(Exception):
@@ -100,7 +100,6 @@ class BlePeripheral:
         self._outstanding = 0
         self._waiters: dict[asyncio.Future[None], None] = {}
         self._indicating = asyncio.Lock()
-        self._signal = 0
 
     # ------------------------------------------------------------------------------------------------------ for firmware
     async def start(self, services: Sequence[Service], *, name: str, max_mtu: int = 247) -> None:
@@ -180,11 +179,13 @@ class BlePeripheral:
             await self._progress()
 
     async def request_parameters(self, *, interval_s: float, latency: int, timeout_s: float) -> None:
-        """Ask the central for other connection parameters (L2CAP, Vol 3 Part A 4.20); it may or may not grant them."""
-        units = round(interval_s / 1.25e-3)
-        payload = struct.pack("<HHHH", units, units, latency, round(timeout_s / 10e-3))
-        self._signal = self._signal % 255 + 1
-        self._send(_CID_SIGNALLING, struct.pack("<BBH", _PARAMETER_UPDATE_REQUEST, self._signal, len(payload)) + payload)
+        """Ask the central for other connection parameters (LL_CONNECTION_PARAM_REQ); it grants them within some events.
+
+        Raises `PeerGone`.
+        """
+        if self._end is None:
+            raise PeerGone("not connected")
+        self._end.change_parameters(ConnectionParameters(interval_s=interval_s, latency=latency, timeout_s=timeout_s))
 
     # ------------------------------------------------------------------------------------------------------- for the SoC
     def stall(self, until: float) -> None:

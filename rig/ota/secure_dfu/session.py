@@ -53,15 +53,16 @@ class Options:
     """How an update is made.
 
     `receipts_every`: packets between packet receipt notifications, 0 to 65535; 0 is fastest and the devices' default.
-    `attempts`: how often one object is tried; a third or later last attempt is made in LOCKSTEP.
+    `retries`: how often one object is tried again; from the second on, the last one is made in LOCKSTEP.
     `pace`: how the session begins.  `erase_pauses_s`: how long AFTER_ERASE waits, counted from the reply to create; each loss
-    moves on to the next entry.  The erase began one trip over the link before that reply, so less than its 85 to 90 ms is enough.
+    moves on to the next entry.  The erase began one trip over the link before that reply, so with a connection interval of 15 ms
+    the first entry fits the nRF52840 (85 ms), the second the nRF52832 and nRF52833 (up to 90 ms).
     """
 
     receipts_every: int = 0
-    attempts: int = 3
+    retries: int = 3
     pace: Pace = Pace.FULL
-    erase_pauses_s: tuple[float, ...] = (0.075, 0.1)
+    erase_pauses_s: tuple[float, ...] = (0.0725, 0.085, 0.1)
 
 
 class _NothingProven(ChecksumMismatch):
@@ -137,7 +138,7 @@ class SecureDfuSession:
         """Transfer init packet and firmware and execute both, going on where an earlier session stopped.
 
         Ends after the reply to the last execute.  When nothing of a resumed transfer can be confirmed, it starts again from a new
-        init packet, once.  Raises `ChecksumMismatch` when an object still differs after all attempts.
+        init packet, once.  Raises `ChecksumMismatch` when an object still differs after all retries.
         """
         await self.set_receipts(1 if self._pace is Pace.LOCKSTEP else self._options.receipts_every)
         for afresh in (False, True):
@@ -165,6 +166,9 @@ class SecureDfuSession:
         async with aclosing(self._send_object(piece)) as steps:
             async for progress in steps:
                 yield progress
+        if self._pace is not Pace.FULL:
+            # The settings page and its backup are being rewritten: two erases that the first data object would have to queue behind.
+            await asyncio.sleep(_QUEUE_DRAINED_S)
 
     async def _send_firmware(self, image: bytes) -> AsyncGenerator[Progress]:
         state = await self.select(ObjectType.DATA)
@@ -178,10 +182,10 @@ class SecureDfuSession:
                     yield progress
 
     async def _send_object(self, piece: Piece) -> AsyncGenerator[Progress]:
-        """Bring the object to the device and execute it, with as many attempts as allowed."""
+        """Bring the object to the device and execute it, with as many retries as allowed."""
         await self._recover_pace()
         reasons: list[str] = []
-        allowed = self._options.attempts
+        allowed = self._options.retries + 1
         while True:
             try:
                 async with aclosing(self._attempt(piece, len(reasons) + 1)) as steps:

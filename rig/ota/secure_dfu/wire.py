@@ -90,7 +90,7 @@ class MalformedReply(DutError):
 
 
 class ChecksumMismatch(MalformedReply):
-    """The device reports other bytes than were sent, and went on doing so after every attempt allowed.
+    """The device reports other bytes than were sent, and went on doing so after every retry allowed.
 
     `reasons` has one entry per attempt.
     """

@@ -1,0 +1,92 @@
+"""The rows of `scripts/bench`: each measures one promise on the virtual bench."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rig.model import Verdict
+from rig.store import Session
+from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure and its limit.  `at_most` tells on which side of the limit it must lie."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float
+    at_most: bool = True
+
+    @property
+    def ok(self) -> bool:
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+
+def cpu_per_trial(trials: int, **scenario: Any) -> float:
+    """Median CPU seconds of one trial: bench, update, fault, recovery, journal, judgement, evidence on disk."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        campaign = plan_campaign(folder, scenario_file(folder, trials=trials + 1, **scenario), boards_file(folder, only="nrf52840"))
+        seconds = []
+        with Session(campaign) as session:
+            for trial in campaign.plan.trials:
+                started = time.process_time()
+                judgement = run_trial(session, trial)
+                seconds.append(time.process_time() - started)
+                if judgement.verdict is not Verdict.PASS:
+                    raise SystemExit(f"a trial of the benchmark did not pass: {judgement.reason}")
+        return statistics.median(seconds[1:])  # the first one imports modules
+
+
+def complete_trial() -> Row:
+    images = {
+        "old": {"build": {"version": "1.0.0", "size": "256 KiB"}},
+        "new": {"build": {"version": "1.1.0", "size": "256 KiB"}},
+    }
+    cut = {"power_cut": {"trigger": {"chunk": {"uniform": [40, 80]}}, "off_ms": 500}}
+    value = cpu_per_trial(5, images=images, faults=[cut])
+    return Row(name="complete trial: 256 KiB, cut during upload, recovery, retry", value=value, unit="CPU s", limit=1.0)
+
+
+def staged_trial() -> Row:
+    cut = {"power_cut": {"trigger": {"phase": "install"}, "offset_ms": {"uniform": [0, 12_000]}, "off_ms": 500}}
+    images = {
+        "old": {"build": {"version": "1.0.0", "size": "256 KiB"}},
+        "new": {"build": {"version": "1.1.0", "size": "256 KiB"}},
+    }
+    update = {"request": "test", "confirm": True, "staged": 1.0}
+    value = cpu_per_trial(9, images=images, faults=[cut], update=update)
+    return Row(name="staged trial: 256 KiB, cut during install", value=value, unit="CPU s", limit=0.15)
+
+
+ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write name, value, unit, limit and ok of each row")
+    arguments = parser.parse_args()
+    rows = []
+    for measure in ROWS:
+        row = measure()
+        rows.append(row)
+        sign = "≤" if row.at_most else "≥"
+        print(f"{'ok  ' if row.ok else 'MISS'} {row.value:10.3f} {row.unit:6} {sign} {row.limit:<8g} {row.name}", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps([{**asdict(row), "ok": row.ok} for row in rows], indent=1) + "\n")
+    sys.exit(not all(row.ok for row in rows))
+
+
+if __name__ == "__main__":
+    main()

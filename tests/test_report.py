@@ -1,0 +1,430 @@
+"""The page and its companions: every number comes from the stored trials, nothing foreign comes through, nothing leaves the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rig.model import Outcome, Verdict
+from rig.report import PARQUET_HINT, build_report, words
+from rig.report.breakdown import MEANINGS
+from rig.report.statistics import interval, upper_bound
+from rig.report.table import as_csv, as_parquet
+from rig.store import Acceptance, Campaign, Session, layout
+from tests import synthetic
+from tests.synthetic import Clock, Ending
+
+EVIL = "</td></script><script>alert(1)</script><img src=http://x.example/ onerror=1> \"'& \x1b[31m \u202egnp \ud800"
+BRICKED = Ending(verdict=Verdict.FAIL, outcome=Outcome.BRICKED, reason="no boot and no advertising for 120 s")
+STUCK = Ending(verdict=Verdict.FAIL, outcome=Outcome.STUCK_ON_OLD, reason="takes no new image")
+UNPROVED = Ending(verdict=Verdict.INCONCLUSIVE, outcome=Outcome.UPDATED, reason="VDD did not fall")
+BROKEN = Ending(verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason="dk1.probe: no answer in 5 s")
+
+
+class Page(HTMLParser):
+    """What a reader of the page sees and a browser acts upon."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.source = path.read_text("utf-8")
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.figures: dict[str, str] = {}
+        self.text = self.scripts = self.style = ""
+        self._open: list[str] = []
+        self._label = ""
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "input", "br", "path", "line", "circle"):
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        elif tag == "dt":
+            self._label = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "script" in self._open:
+            self.scripts += data
+        elif "style" in self._open:
+            self.style += data
+        elif "svg" in self._open:
+            return
+        elif "dt" in self._open:
+            self._label += data
+        elif "dd" in self._open and "small" not in self._open:
+            self.figures[self._label] = self.figures.get(self._label, "") + data.strip()
+        elif {"td", "th"} & set(self._open) and self.rows:
+            self.rows[-1][-1] += data
+
+    def row(self, *starts: str) -> list[str]:
+        """The one row of a table that begins with these cells."""
+        (found,) = (row for row in self.rows if tuple(row[: len(starts)]) == starts)
+        return found
+
+    def summary(self) -> dict[str, object]:
+        (script,) = (attrs for tag, attrs in self.tags if tag == "script")
+        assert script == {"type": "application/json", "id": "rig-summary"}
+        value: dict[str, object] = json.loads(self.scripts)
+        return value
+
+
+def page_of(campaign: Campaign) -> Page:
+    page, *_ = build_report([campaign.path])
+    return Page(page)
+
+
+def judgements(campaign: Campaign) -> list[dict[str, object]]:
+    """The stored judgements, read without the code under test."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(campaign.path.glob("trials/*/judgement.json"))]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """Eighty trials with every kind of ending, two of them not run."""
+    endings = {7: BRICKED, 20: BRICKED, 39: STUCK, 41: UNPROVED, 42: BROKEN, 50: BROKEN}
+    return synthetic.campaign(tmp_path_factory.mktemp("held"), trials=80, endings=endings, skip=[70, 71])
+
+
+@pytest.fixture(scope="module")
+def page(held: Campaign) -> Page:
+    return page_of(held)
+
+
+# ----------------------------------------------------------------------------------------------------------------- numbers
+def test_the_word_and_the_five_figures(held: Campaign, page: Page) -> None:
+    stored = judgements(held)
+    failed = sum(judgement["verdict"] == "FAIL" for judgement in stored)
+    proved = [judgement for judgement in stored if judgement["fault_proved"] and judgement["verdict"] in ("PASS", "FAIL")]
+    bad = sum(judgement["verdict"] == "FAIL" for judgement in proved)
+    due = [judgement for judgement in stored if judgement["fault_requested"] and judgement["verdict"] != "ERROR"]
+    assert (len(stored), failed) == (78, 3)
+    assert "Hold 1.1.0" in page.text
+    assert "3 of 75 trials failed (1 STUCK_ON_OLD, 2 BRICKED)." in page.text
+    assert page.figures == {
+        "Updates tried, with and without faults": "78",
+        "Did not recover by themselves": "3",
+        "Chance of that per interrupted update, at most": words.at_most(upper_bound(bad, len(proved))),
+        "Faults proved by independent evidence": words.percent(sum(bool(j["fault_proved"]) for j in due) / len(due)),
+        "Application out of service, median": words.seconds(
+            pd.Series([j["downtime_s"] for j in stored if j["verdict"] in ("PASS", "FAIL")]).median()
+        ),
+    }
+
+
+def test_the_criteria_show_limit_measure_and_result(page: Page) -> None:
+    assert page.row("Trials that failed") == ["Trials that failed", "≤ 0", "3 of 75", "1 STUCK_ON_OLD, 2 BRICKED", "Missed"]
+    assert page.row("Trials lost to the rig") == [
+        "Trials lost to the rig",
+        "≤ 5 %",
+        "3.85 %",
+        "1 inconclusive, 2 rig errors",
+        "Met",
+    ]
+    assert page.row("Planned trials that have been run")[1:3] == ["80", "78"]
+
+
+def test_recovery_by_phase_counts_where_the_fault_really_fell(held: Campaign, page: Page) -> None:
+    stored = [judgement for judgement in judgements(held) if judgement["verdict"] in ("PASS", "FAIL")]
+    by_phase = Counter(judgement["fault_phase"] or "control" for judgement in stored)
+    assert sum(by_phase.values()) == 75
+    for phase, number in by_phase.items():
+        failed = sum(judgement["verdict"] == "FAIL" for judgement in stored if (judgement["fault_phase"] or "control") == phase)
+        row = page.row(words.phase(str(phase)), f"{number}")
+        share = words.percent((number - failed) / number)
+        assert row[2:4] == [f"✗ {failed}" if failed else "0", f"{share} ({words.bounds(*interval(number - failed, number))})"]
+
+
+def test_boards_outcomes_and_timings_add_up(held: Campaign, page: Page) -> None:
+    stored = judgements(held)
+    boards = {trial.id: trial.board for trial in held.plan.trials}
+    sound = Counter(boards[str(judgement["trial"])] for judgement in stored if judgement["verdict"] in ("PASS", "FAIL"))
+    for board in held.plan.boards:
+        assert page.row(board.name, board.soc)[2] == str(sound[board.name])
+    outcomes = Counter(judgement["outcome"] for judgement in stored)
+    for outcome, number in outcomes.items():
+        assert page.row(str(outcome), MEANINGS[Outcome(str(outcome))])[6] == str(number)
+    durations = [
+        judgement["phases"]["install"]  # type: ignore[index]
+        for judgement in stored
+        if judgement["verdict"] in ("PASS", "FAIL") and judgement["fault_phase"] != "install"
+    ]
+    series = pd.Series(durations)
+    wanted = [
+        "install",
+        f"{len(durations)}",
+        *(words.seconds(value) for value in (series.median(), series.quantile(0.95), series.max())),
+    ]
+    assert page.row("install", wanted[1])[:5] == wanted
+
+
+def test_the_map_has_a_mark_for_every_failure_and_leads_to_it(held: Campaign, page: Page) -> None:
+    failed = {
+        str(judgement["trial"]) for judgement in judgements(held) if judgement["verdict"] == "FAIL" and judgement["fault_proved"]
+    }
+    targets = Counter(attrs["href"] for tag, attrs in page.tags if tag == "a" and (attrs.get("href") or "").startswith("#trial-"))
+    identifiers = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    for trial in failed:
+        assert targets[f"#trial-{trial}"] >= 3, "one in the table, one in each of the two maps"
+    assert {target.removeprefix("#") for target in targets if target} <= set(identifiers)
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_every_failure_is_told_with_its_replay_and_its_evidence(held: Campaign, page: Page) -> None:
+    for record in held.records():
+        if record.judgement and record.judgement.verdict is Verdict.FAIL:
+            assert f"rig replay {held.path.name} {record.trial.id}" in page.text
+            assert record.judgement.reason in page.text
+            assert any(row[3:] == ["fault.proved: evidence (vdd_was_low yes), n 1"] for row in page.rows if len(row) == 4)
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a" and not (attrs["href"] or "").startswith("#")]
+    assert len(links) > 20
+    missing = [link for link in links if link and not (held.path / link).is_file()]
+    assert missing == []
+
+
+def test_what_the_rig_lost_stands_apart(page: Page) -> None:
+    assert page.row("T-0042")[2:5] == ["Inconclusive", words.phase(page.row("T-0042")[3]), "VDD did not fall"]
+    assert page.row("T-0043")[2:5:2] == ["Rig error", "dk1.probe: no answer in 5 s"]
+    assert "If all 3 were failures, the bound above would be " in page.text
+    assert "2 planned trials have not been run." in page.text
+
+
+def test_the_summary_in_the_page_is_the_file_beside_it(held: Campaign, page: Page) -> None:
+    stored = json.loads((held.path / layout.SUMMARY).read_text("utf-8"))
+    assert stored.pop("format") == "rig.summary/1"
+    assert page.summary() == stored
+    assert stored["decision"]["word"] == "HOLD"
+    assert stored["decision"]["exit_code"] == 1
+    assert stored["trials"] | {"interrupted": 0} == {
+        "planned": 80, "attempted": 78, "interrupted": 0, "pass": 72, "fail": 3, "inconclusive": 1, "error": 2,
+    }  # fmt: skip
+
+
+def test_the_table_has_a_row_for_every_planned_trial(held: Campaign, page: Page) -> None:
+    del page  # which writes the table
+    rows = list(csv.DictReader(io.StringIO((held.path / layout.TABLE_CSV).read_text("utf-8"))))
+    assert [row["trial"] for row in rows] == [trial.id for trial in held.plan.trials]
+    assert Counter(row["verdict"] for row in rows) == {"PASS": 72, "FAIL": 3, "INCONCLUSIVE": 1, "ERROR": 2, "": 2}
+    assert [row["seed"] for row in rows] == [str(trial.seed) for trial in held.plan.trials]
+
+
+# ------------------------------------------------------------------------------------------------------- special campaigns
+def test_a_clean_campaign_is_accepted_and_a_broken_rig_is_not(tmp_path: Path) -> None:
+    clean = page_of(synthetic.campaign(tmp_path / "clean", trials=12))
+    assert "Accepted 1.1.0" in clean.text
+    assert "None. All 12 conclusive trials passed." in clean.text
+    broken = page_of(synthetic.campaign(tmp_path / "broken", trials=12, endings=dict.fromkeys(range(4), BROKEN)))
+    assert "Inconclusive 1.1.0" in broken.text
+    assert "4 of 12 trials lost to the rig (33.33 %, limit ≤ 5 %)." in broken.text
+    assert "The commonest reason for a lost trial (4 times): dk1.probe: no answer in 5 s." in broken.text
+
+
+@pytest.mark.parametrize("trials", [0, 5])
+def test_a_campaign_without_results_says_so(tmp_path: Path, trials: int) -> None:
+    page = page_of(synthetic.campaign(tmp_path, trials=trials, skip=range(trials)))
+    assert "Inconclusive" in page.text
+    assert "No trial has been run." in page.text
+    assert set(page.figures.values()) == {"0", words.DASH}
+    assert page.summary()["trials"]["attempted"] == 0  # type: ignore[index]
+
+
+def test_failures_that_the_plan_allows_are_shown_and_accepted(tmp_path: Path) -> None:
+    page = page_of(synthetic.campaign(tmp_path, trials=10, endings={1: STUCK}, accept=Acceptance(failures_at_most=1)))
+    assert "Accepted" in page.text
+    assert page.row("Trials that failed")[1:3] == ["≤ 1", "1 of 10"]
+    assert "1 failure in 1 group" in page.text
+
+
+def test_damaged_evidence_is_reported_at_the_top(tmp_path: Path) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=5)
+    torn, corrupt, gone = (campaign.trial_folder(f"T-000{number}") / "journal.jsonl" for number in (1, 2, 3))
+    torn.write_bytes(torn.read_bytes()[:-30])
+    data = bytearray(corrupt.read_bytes())
+    data[400] ^= 1
+    corrupt.write_bytes(data)
+    gone.unlink()
+    page = page_of(campaign)
+    assert "Evidence is damaged. The records of 3 trials are not what they were" in page.text
+    assert re.search(r"T-0001: journal.jsonl: \d+ bytes, was \d+; journal.jsonl: the last line is torn", page.text)
+    assert "T-0002: journal.jsonl: its hash has changed; journal.jsonl: corrupt line 4; journal.jsonl: no event 2" in page.text
+    assert "T-0003: journal.jsonl: No such file or directory" in page.text
+
+
+def test_each_scenario_is_decided_by_its_own_criteria(tmp_path: Path) -> None:
+    first = synthetic.plan(tmp_path / "images", trials=10)
+    second = synthetic.plan(tmp_path / "images", trials=10, scenario="rollback", accept=Acceptance(failures_at_most=1), seed=3)
+    others = tuple(replace(trial, id=f"R-{trial.id}") for trial in second.trials)
+    both = replace(first, scenarios=first.scenarios + second.scenarios, trials=first.trials + others)
+    campaign = Campaign.create(tmp_path / "reports", both, synthetic.provenance(both))
+    with Session(campaign) as session:
+        for index, trial in enumerate(both.trials):
+            synthetic.run_trial(session, trial, STUCK if index in (3, 13) else None)
+    page = page_of(campaign)
+    assert "swap-power-cut: 1 of 10 trials failed (1 STUCK_ON_OLD)." in page.text
+    assert page.row("swap-power-cut", "Trials that failed")[-1] == "Missed"
+    assert page.row("rollback", "Trials that failed")[-1] == "Met"
+    assert page.summary()["scenarios"] == {"swap-power-cut": "HOLD", "rollback": "ACCEPTED"}
+
+
+def test_interrupted_attempts_are_mentioned(tmp_path: Path) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=3, skip=[1])
+    with Session(campaign) as session:
+        session.begin("T-0002", Clock()).close()
+    with Session(campaign) as session:
+        synthetic.run_trial(session, campaign.trial("T-0002"))
+    page = page_of(campaign)
+    assert "1 attempt ended without judgement and did not count; what was recorded is kept: trials/T-0002.attempt-1" in page.text
+
+
+def test_every_outcome_of_the_model_has_words() -> None:
+    assert set(MEANINGS) == set(Outcome)
+
+
+# ------------------------------------------------------------------------------------------------------------ hostile text
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, Page]:
+    """A campaign whose devices, names and files print whatever could break a page."""
+    folder = tmp_path_factory.mktemp("hostile")
+    endings = {
+        0: Ending(verdict=Verdict.FAIL, outcome=Outcome.WRONG_IMAGE, reason=EVIL),
+        1: Ending(verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason=EVIL),
+        2: Ending(reason="=HYPERLINK(1)"),
+    }
+    campaign = synthetic.campaign(folder, trials=8, endings=endings, console=lambda _: [EVIL], scenario=EVIL)
+    text = (campaign.path / layout.PROVENANCE).read_text("utf-8")
+    value = json.loads(text) | {"host": EVIL, "argv": [EVIL], "configs": {EVIL: EVIL}, "versions": {EVIL: EVIL}}
+    (campaign.path / layout.PROVENANCE).write_text(json.dumps(value), "utf-8")
+    plan = (
+        (campaign.path / layout.PLAN).read_text("utf-8").replace('"dk1"', json.dumps(EVIL)).replace('"nRF52840"', json.dumps(EVIL))
+    )
+    (campaign.path / layout.PLAN).write_text(plan, "utf-8")
+    reopened = Campaign.open(campaign.path)
+    return reopened, page_of(reopened)
+
+
+def test_foreign_text_is_shown_and_never_obeyed(hostile: tuple[Campaign, Page]) -> None:
+    _, page = hostile
+    assert page.text.count("<script>alert(1)</script><img src=http://x.example/ onerror=1>") >= 12
+    assert page.summary()["campaign"] == "c-20261121-a"
+    names = {tag for tag, _ in page.tags}
+    assert "img" not in names
+    assert not {name for _, attrs in page.tags for name in attrs if name.startswith("on")}
+    assert "\u202e" not in page.source
+    assert "\x1b" not in page.source
+    assert "\\x1b[31m \\u202egnp \\ud800" in page.text
+
+
+def test_foreign_text_breaks_no_companion(hostile: tuple[Campaign, Page]) -> None:
+    campaign, _ = hostile
+    tree = ET.parse(campaign.path / layout.JUNIT)
+    assert any("<script>alert(1)</script>" in (case.get("classname") or "") for case in tree.iter("testcase"))
+    rows = list(csv.DictReader(io.StringIO((campaign.path / layout.TABLE_CSV).read_text("utf-8"))))
+    assert rows[2]["reason"] == "'=HYPERLINK(1)"
+    assert "alert(1)" in rows[0]["reason"]
+
+
+def test_nothing_leaves_the_file(page: Page, hostile: tuple[Campaign, Page]) -> None:
+    for one in (page, hostile[1]):
+        for _, attrs in one.tags:
+            for name in ("href", "src", "action", "data", "srcset", "xlink:href"):
+                assert not re.match(r"\s*([a-z][a-z0-9+.-]*:|//)", attrs.get(name) or "") or attrs[name] == "data:,", attrs
+        assert "@import" not in one.style
+        assert "url(" not in one.style
+        policy = next(attrs for tag, attrs in one.tags if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy")
+        assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+# ------------------------------------------------------------------------------------------------------------- companions
+def test_the_same_files_always_give_the_same_bytes(held: Campaign, tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in build_report([held.path])]
+    copy = tmp_path / held.path.name
+    shutil.copytree(held.path, copy)
+    for name in (layout.DATABASE, layout.LOCK, layout.REPORT, layout.SUMMARY):
+        (copy / name).unlink()
+    assert [path.read_bytes() for path in build_report([copy])] == first
+
+
+def test_junit_cases_keep_their_names_whatever_the_results(held: Campaign, tmp_path: Path) -> None:
+    other = synthetic.campaign(tmp_path, trials=80, seed=5, skip=range(80))
+    build_report([held.path, other.path])
+
+    def cases(campaign: Campaign) -> dict[tuple[str | None, str | None], ET.Element]:
+        tree = ET.parse(campaign.path / layout.JUNIT)
+        found = {(case.get("classname"), case.get("name")): case for case in tree.iter("testcase")}
+        assert len(found) == len(list(tree.iter("testcase")))
+        (suite,) = tree.iter("testsuite")
+        counts = [int(suite.get(name) or -1) for name in ("tests", "failures", "errors", "skipped")]
+        assert counts == [len(found), *(sum(1 for _ in suite.iter(tag)) for tag in ("failure", "error", "skipped"))]
+        return found
+
+    ours, theirs = cases(held), cases(other)
+    assert ours.keys() == theirs.keys()
+    assert ("rig.swap-power-cut.power-cut", "install") in ours
+    assert ("rig.swap-power-cut.none", "control") in ours
+    failing = {key for key, case in ours.items() if case.find("failure") is not None}
+    strata = {trial.stratum for index, trial in enumerate(held.plan.trials) if index in (7, 20, 39)}
+    assert {name for _, name in failing} == strata | {"acceptance"}
+    told = "".join(case.find("failure").text or "" for case in ours.values() if case.find("failure") is not None)  # type: ignore[union-attr]
+    assert sorted(re.findall(r"rig replay \S+ (T-\d+)", told)) == ["T-0008", "T-0021", "T-0040"]
+    assert all((case.find("skipped") is not None) == (name != "acceptance") for (_, name), case in theirs.items())
+    assert theirs["rig.swap-power-cut", "acceptance"].find("error").get("type") == "INCONCLUSIVE"  # type: ignore[union-attr]
+
+
+def test_without_pyarrow_the_page_says_how_to_get_the_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=2)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    written = build_report([campaign.path])
+    assert [path.name for path in written] == ["report.html", "trials.csv", "junit.xml", "summary.json"]
+    assert PARQUET_HINT in Page(written[0]).text
+    assert as_parquet(pd.DataFrame()) is None
+
+
+def test_a_formula_in_a_reason_is_disarmed_for_spreadsheets() -> None:
+    table = pd.DataFrame({"reason": ["=1+1", "+1", "fine", None], "board": ["@x", "b", "b", "b"], "scenario": ["s"] * 4})
+    assert as_csv(table).decode() == "reason,board,scenario\n'=1+1,'@x,s\n'+1,b,s\nfine,b,s\n,b,s\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, words.DASH),
+        (0.0449, "45 ms"),
+        (0.99951, "1.00 s"),
+        (9.996, "10.0 s"),
+        (99.96, "1 min 40 s"),
+        (3599.7, "1 h 00 min"),
+        (14700, "4 h 05 min"),
+    ],
+)
+def test_durations_read_well(value: float | None, text: str) -> None:
+    assert words.seconds(value) == text
+
+
+def test_shares_are_rounded_against_the_claim() -> None:
+    assert words.percent(0.999999) == "99.99 %"
+    assert words.percent(0.000001) == "0.01 %"
+    assert (words.percent(1.0), words.percent(0.0)) == ("100 %", "0 %")
+    assert words.at_most(0.00100001) == "0.11 %"
+    assert words.bounds(0.99719, 0.9998) == "99.71 to 99.98"
+    assert words.bounds(0.9159, 1.0) == "91.5 to 100"

@@ -1,0 +1,77 @@
+"""The Secure DFU client is as fast as the link and the device allow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rig.ota.secure_dfu import CONTROL_POINT, PACKET, Options, Pace
+from tests.dfu_device import Device, Image, package
+from tests.dfu_links import Link, run, update
+
+
+async def reference(device: Device, image: Image, **link: Any) -> float:
+    """Seconds that the link and the device need for the same packets and requests, from a driver that only waits for replies."""
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+    raw = Link(device, **link)
+    await raw.subscribe(CONTROL_POINT, replies.put_nowait)
+
+    async def ask(request: bytes) -> None:
+        await raw.write(CONTROL_POINT, request, response=True)
+        await replies.get()
+
+    handed = 0
+    await ask(b"\x02\0\0")
+    for kind, whole in ((1, image.init_packet), (2, image.firmware)):
+        await ask(bytes((6, kind)))
+        for start in range(0, len(whole), 4096):
+            part = whole[start : start + 4096]
+            await ask(bytes((1, kind)) + len(part).to_bytes(4, "little"))
+            for at in range(0, len(part), raw.max_write):
+                while not device.has_room(handed - len(device.packets)):  # noqa: ASYNC110 - there is nothing to wait for
+                    await asyncio.sleep(0.001)
+                handed += 1
+                await raw.write(PACKET, part[at : at + raw.max_write], response=False)
+            await ask(b"\x03")
+            await ask(b"\x04")
+    assert device.installed == image.firmware
+    return asyncio.get_running_loop().time()
+
+
+async def timed(device: Device, image: Image, options: Options, **link: Any) -> float:
+    await update(device, image, options, **link)
+    assert device.installed == image.firmware
+    return asyncio.get_running_loop().time()
+
+
+LINKS = [
+    {"per_event": 6, "max_write": 244},  # LE 1M
+    {"per_event": 10, "max_write": 244},  # LE 2M
+    {"per_event": 22, "max_write": 20, "buffers": 24},  # short packets
+    {"per_event": 3, "max_write": 244, "interval_s": 0.0075},
+]
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize(("every", "share"), [(0, 0.95), (12, 0.85)])
+@pytest.mark.parametrize("erase_s", [0.0, 0.085])
+def test_the_link_and_the_device_set_the_speed(link: dict[str, Any], every: int, share: float, erase_s: float) -> None:
+    image = package(100_000)
+
+    possible = run(reference(Device(queue=0, erase_s=erase_s), image, **link))
+    needed = run(timed(Device(queue=0, erase_s=erase_s), image, Options(receipts_every=every), **link))
+
+    assert possible / needed >= share
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_device_that_drops_packets_is_not_given_more_time_than_it_needs(link: dict[str, Any]) -> None:
+    """The reference sees when the flash queue has room for what is on its way; the client only knows how long an erase takes."""
+    image = package(100_000)
+
+    possible = run(reference(Device(queue=16), image, **link))
+    needed = run(timed(Device(queue=16), image, Options(pace=Pace.AFTER_ERASE), **link))
+
+    assert possible / needed >= 0.8
