@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rig.model import Event, Expectation, Judgement, Outcome, Phase, Trial, Verdict
+from rig.model import Event, Expectation, ImageFile, Judgement, Outcome, Phase, Trial, Verdict
 
 
 def judge(trial: Trial, events: Sequence[Event]) -> Judgement:
@@ -49,9 +49,15 @@ class _Seen:
     timeouts: list[Event]
     silent: list[Event]
     observed: list[Event]
+    last_state: list[Event]
+    """The very last image state, the extra update included."""
     again: list[Event]
     user_data: list[Event]
+    in_flash: list[Event]
+    """What the probe found in the place that runs, at the very end."""
     errors: list[Event]
+    stranded: list[Event]
+    """Sightings in DFU mode after the last fault, before anybody had asked for it."""
     before_update: int
     """Sequence number at which the update begins, after preparation."""
 
@@ -81,9 +87,12 @@ class _Seen:
             timeouts=kind("trial.timeout"),
             silent=kind("dut.silent"),
             observed=kind("observe.start"),
+            last_state=kind("dut.state")[-1:],
             again=kind("again.end"),
             user_data=[event for event in kind("probe.read") if event.data["what"] == "user_data"],
+            in_flash=[event for event in kind("probe.read") if event.data["what"] == "image"],
             errors=kind("dut.error"),
+            stranded=_unasked([event for event in kind("dut.dfu_mode", "dut.enter_dfu") if event.seq > since]),
             before_update=begin,
         )
 
@@ -93,15 +102,39 @@ class _Seen:
 
     def checks(self, trial: Trial) -> dict[str, bool | None]:
         """The judge's questions, each yes, no, or not asked."""
-        running = str(self.states_after[-1].data["running_hash"]) if self.states_after else None
+        last = self.states_after[-1] if self.states_after else None
         return {
             "alive": bool(self.states_after) if self.observed else None,
-            "exact_image": running in (trial.old.image_hash, trial.new.image_hash) if running else None,
+            "exact_image": (_runs(last, trial.old) or _runs(last, trial.new)) and not self.contradiction(trial) if last else None,
             "user_data": bool(self.user_data[-1].data["matches"]) if self.user_data else None,
             "no_probe": not self.silent if self.observed else None,
             "no_power_cycle": not self.power_cycles if self.observed else None,
             "updatable": bool(self.again[-1].data["reached"]) if self.again else None,
         }
+
+
+    def contradiction(self, trial: Trial) -> list[Event]:
+        """The last word of the device and the probe's look into its flash, where they disagree."""
+        if not self.in_flash or not self.last_state:
+            return []
+        version = self.in_flash[-1].data["version"]
+        images = [image for image in (trial.old, trial.new, trial.again) if image is not None]
+        said = next((image.version for image in images if _runs(self.last_state[-1], image)), None)
+        return [] if said == version else [self.last_state[-1], self.in_flash[-1]]
+
+
+def _runs(event: Event, image: ImageFile) -> bool:
+    """Whether the device said that it runs `image`: by hash where the protocol tells it, else by version."""
+    running_hash = event.data["running_hash"]
+    if running_hash is None:
+        return bool(event.data["running_version"] == image.version)
+    return bool(running_hash == image.image_hash)
+
+
+def _unasked(sightings: Sequence[Event]) -> list[Event]:
+    """The sightings in DFU mode before the first request to enter it."""
+    asked = next((event.seq for event in sightings if event.kind == "dut.enter_dfu"), None)
+    return [event for event in sightings if event.kind == "dut.dfu_mode" and (asked is None or event.seq < asked)]
 
 
 def _judgement(trial: Trial, verdict: Verdict, outcome: Outcome, reason: str, because: Iterable[Event]) -> Judgement:
@@ -162,13 +195,19 @@ _FAILURES = frozenset(
 
 def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
     """What the device did, in one word and one sentence, and the events that show it."""
+    if seen.stranded and not (trial.in_place and seen.states_after):
+        text = "after the power cut the device was in DFU mode instead of running an application"
+        return Outcome.STUCK_IN_DFU, text, [seen.stranded[0]]
     if not seen.states_after:
         text = "the device no longer serves, not even after a power cycle" if seen.silent else "the device did not report its image any more"
         return Outcome.BRICKED, text, [*seen.silent, *seen.errors[-1:]]
     last = seen.states_after[-1]
-    running, version = str(last.data["running_hash"]), str(last.data["running_version"])
-    if running not in (trial.old.image_hash, trial.new.image_hash):
-        return Outcome.WRONG_IMAGE, f"an image runs that is neither old nor new: {version}, hash {running[:16]}", [last]
+    version = str(last.data["running_version"])
+    if not (_runs(last, trial.old) or _runs(last, trial.new)):
+        return Outcome.WRONG_IMAGE, f"an image runs that is neither old nor new: {version}, hash {last.data['running_hash']}", [last]
+    if differing := seen.contradiction(trial):
+        text = f"the device says that it runs {differing[0].data['running_version']}, but its flash does not hold that image"
+        return Outcome.WRONG_IMAGE, text, differing
     if seen.power_cycles:
         text = f"the device came back only after its power was cycled by hand; it runs {version}"
         return Outcome.NEEDS_POWER_CYCLE, text, [*seen.power_cycles, last]
@@ -176,7 +215,7 @@ def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
         return _rollback_outcome(trial, seen, last)
     if trial.expect is Expectation.REFUSED:
         return _refusal_outcome(trial, seen, last)
-    if running == trial.old.image_hash:
+    if _runs(last, trial.old):
         return Outcome.STUCK_ON_OLD, f"the device still runs {version} after {len(seen.marks_after) + 1} attempts", [last]
     if not last.data["confirmed"]:
         return Outcome.STUCK_ON_OLD, f"{version} runs but could not be confirmed", [last]
@@ -185,8 +224,8 @@ def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
 
 def _rollback_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
     """The new image is never confirmed, so the old one must be back at the end."""
-    ran_new = [e for e in (*seen.states_before, *seen.states_after) if e.data["running_hash"] == trial.new.image_hash]
-    if last.data["running_hash"] == trial.new.image_hash:
+    ran_new = [e for e in (*seen.states_before, *seen.states_after) if _runs(e, trial.new)]
+    if _runs(last, trial.new):
         return Outcome.NOT_REVERTED, f"the unconfirmed {trial.new.version} stayed after a reset", [last]
     if ran_new:
         return Outcome.ROLLED_BACK, f"{trial.new.version} ran unconfirmed and {trial.old.version} came back", [ran_new[-1], last]
@@ -197,7 +236,7 @@ def _rollback_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, 
 
 def _refusal_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
     """The new image must never have run, not even for one boot."""
-    ran_new = [e for e in (*seen.states_before, *seen.states_after) if e.data["running_hash"] == trial.new.image_hash]
+    ran_new = [e for e in (*seen.states_before, *seen.states_after) if _runs(e, trial.new)]
     if ran_new:
         return Outcome.WRONG_IMAGE, f"{trial.new.version} had to be refused, but it ran", [ran_new[0], last]
     return Outcome.REFUSED, f"{trial.new.version} was refused; {trial.old.version} runs", [*seen.errors[-1:], last]
@@ -209,10 +248,10 @@ def _updated_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, s
         return Outcome.UPDATED, f"{new} runs and is confirmed", [last]
     first = seen.states_after[0]
     if seen.uploads_after or seen.marks_after:
-        had = "was back on" if any(e.data["running_hash"] == trial.new.image_hash for e in seen.states_before) else "kept"
+        had = "was back on" if any(_runs(e, trial.new) for e in seen.states_before) else "kept"
         text = f"after the power cut the device {had} {trial.old.version}; a further attempt brought it to {new}"
         return Outcome.RECOVERED_ON_RETRY, text, [first, last]
-    if first.data["running_hash"] == trial.new.image_hash:
+    if _runs(first, trial.new):
         return Outcome.RESUMED, f"after the power cut the device went on by itself to {new}", [first, last]
     return Outcome.RESUMED, f"after the power cut the pending update went on with the next reset to {new}", [first, last]
 

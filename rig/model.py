@@ -120,7 +120,11 @@ class PowerCut:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """An update package on disk, as the plan pins it.  `image_hash` is what the device reports (MCUboot: the SHA-256 TLV)."""
+    """An update package on disk, as the plan pins it.
+
+    `image_hash` identifies the firmware: MCUboot's SHA-256 TLV, which the device reports, or for Secure DFU the SHA-256 of the
+    application, which the probe can read back.  `size` counts the bytes that travel as firmware; `version` is what the device says.
+    """
 
     path: str
     sha256: str
@@ -143,13 +147,20 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryMap:
-    """Where things lie in the SoC's flash.  `upload_offset` is one page where the bootloader swaps by offset, else 0."""
+    """Where things lie in the SoC's flash.
+
+    MCUboot: two slots; `upload_offset` is one page where the bootloader swaps by offset, else 0.  Secure DFU: `primary` is the whole
+    room for firmware above the SoftDevice, in which bank 1 floats; `secondary` is empty; `settings` and `settings_backup` are the
+    bootloader's pages.
+    """
 
     primary: Region
     secondary: Region
     user_data: Region
     scratch: Region | None = None
     upload_offset: int = 0
+    settings: Region | None = None
+    settings_backup: Region | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +187,9 @@ class InstrumentSpec:
 class Board:
     """One entry of boards.yaml: a physical or virtual unit and its wiring.
 
+    `in_place`: the product declares that an update overwrites the application (Secure DFU with a single bank), so that an
+    interrupted one leaves the board in DFU mode until the next succeeds.
+
     `model` holds the options of the virtual board (bootloader, application, supply …); it is empty for hardware and nobody but
     the bench's own driver reads it.
     """
@@ -192,6 +206,7 @@ class Board:
     counter: InstrumentSpec | None = None
     ble_address: str | None = None
     signals: ConsoleSignals = field(default_factory=ConsoleSignals)
+    in_place: bool = False
     sacrificial: bool = False
     model: Mapping[str, Json] = field(default_factory=dict)
 
@@ -238,6 +253,7 @@ class Trial:
     stratum: str
     """What the trial is counted under: the phase or event that the fault aims at, or ``control``."""
     expect: Expectation = Expectation.UPDATED
+    in_place: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rig.model import Board, ImageFile, Phase, PowerCut, Trial, Trigger, TriggerKind
+from rig.model import Board, ImageFile, Phase, PowerCut, Protocol, Trial, Trigger, TriggerKind
 from rig.scenario import Bound, Choice, Draw, FaultShare, Fixed, PowerCutTemplate, Scenario
 
-_LARGEST_CHUNK = 2475
-"""Bytes.  No SMP server of the boards in use takes more per request, so every image has at least size / this many chunks."""
+_LARGEST_CHUNK = {Protocol.SMP: 2475, Protocol.SECURE_DFU: 4096}
+"""Bytes.  No SMP server of the boards in use takes more per request, and Secure DFU confirms objects of one page, so every image
+has at least size / this many chunks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +113,17 @@ def _trial(
         request=scenario.request,
         confirm=scenario.confirm,
         staged=staged,
-        fault=_draw_cut(fault.cut, images.new.size, rng) if fault.cut else None,
+        fault=_draw_cut(fault.cut, images.new.size, _LARGEST_CHUNK[scenario.protocol], rng) if fault.cut else None,
         limits=scenario.limits,
         stratum=fault.stratum,
         expect=scenario.expect,
+        in_place=board.in_place,
     )
 
 
-def _draw_cut(template: PowerCutTemplate, image_size: int, rng: random.Random) -> PowerCut:
+def _draw_cut(template: PowerCutTemplate, image_size: int, chunk: int, rng: random.Random) -> PowerCut:
     trigger = template.trigger
-    everything = image_size if trigger.kind is TriggerKind.BYTE else max(1, image_size // _LARGEST_CHUNK)
+    everything = image_size if trigger.kind is TriggerKind.BYTE else max(1, image_size // chunk)
     return PowerCut(
         trigger=Trigger(
             kind=trigger.kind,

@@ -27,7 +27,8 @@ class Instrument(Protocol):
 class ByteStream(Protocol):
     """A duplex stream of bytes: a serial port, a pty, or the virtual wire that stands for one.
 
-    `listen` registers the one receiver; it is called with (time of reception in s, bytes) on the event loop.
+    `listen` registers the one receiver; it is called with (time of reception in s, bytes) on the event loop, and once with no bytes
+    when the stream has ended.
     `write` hands bytes over without waiting; `drain` waits until they have left the host.
     """
 
@@ -126,6 +127,10 @@ class Console(Instrument, Protocol):
 
     def attach(self, listener: Callable[[float, bytes], None]) -> Callable[[], None]:
         """Add a listener; returns the function that removes it."""
+        ...
+
+    def check(self) -> None:
+        """Raise `InstrumentError` when the console no longer listens; to be called before silence is taken as evidence."""
         ...
 
 

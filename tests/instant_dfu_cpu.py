@@ -20,13 +20,13 @@ from rig.virtual.cpu import ResetReason
 from rig.virtual.parts import PAGE_SIZE, PARTS
 from rig.virtual.secure_dfu import SecureDfuBootloader, SecureDfuConfig, default_config
 from rig.virtual.secure_dfu.ble import CONTROL_POINT
-from rig.virtual.secure_dfu.layout import SoftDeviceInfo
+from rig.virtual.secure_dfu.softdevice import SOFTDEVICES, SoftDeviceInfo
 
 _T = TypeVar("_T")
 Entry = tuple[Any, ...]
 """("E", page), ("W", address, word), ("R", reply), ("disconnect",), ("reset",)."""
 CutKind = Literal["lost", "half", "done"]
-S140 = SoftDeviceInfo(size=0x27000, firmware_id=0x0100, softdevice_id=140, version=7_002_000)
+S140 = SOFTDEVICES["s140-7.2.0"]
 BANK0 = 0x27000
 
 

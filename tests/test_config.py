@@ -89,11 +89,10 @@ def test_preset_regions_do_not_overlap_and_lie_in_flash(tmp_path: Path, soc: str
 
 
 def test_a_boards_own_driver_takes_no_options_from_another_drivers_defaults(tmp_path: Path) -> None:
-    text = edited(BOARDS, "supply: {port: /dev/supply2}", "supply: {driver: scpi, port: /dev/supply2}")
+    text = edited(BOARDS, "supply: {driver: ppk2, voltage_mv: 3000}", "supply: {driver: relay, channel: 3}")
+    text = text.replace("supply: {port: ", "supply: {driver: ppk2, port: ")
 
-    problem = only(boards_problems(tmp_path, text))
-
-    assert problem.key == "boards[1].supply.driver"
+    assert [board.supply.driver for board in boards(tmp_path, text).boards] == ["ppk2", "ppk2"]
 
 
 def test_explicit_memory_replaces_the_preset_of_the_defaults(tmp_path: Path) -> None:
@@ -273,6 +272,7 @@ BAD_SCENARIOS = [
     Mistake("scenario: cuts", "scenario: My Cuts", "My Cuts", "scenario", "does not have the form"),
     Mistake("protocol: smp", "protocol: spm", "spm", "protocol", "is unknown", "'smp'"),
     Mistake("protocol: smp", "protocol: secure_dfu", "secure_dfu", "protocol", "neither be read nor built", "smp"),
+    Mistake("boards: all", "boards: [d k]", "d k", "boards[0]", "does not have the form"),
     Mistake("boards: all", "boards: dk1", "dk1", "boards", "is unknown", "a list of names"),
     Mistake("boards: all", "boards: {socs: [nrf52840]}", "socs", "boards.socs", "unknown key", "'soc'"),
     Mistake("size: 64 KiB}}\n  new", "size: 64 KB}}\n  new", "64 KB", "images.old.build.size", "not a size"),

@@ -135,9 +135,11 @@ def test_descriptor_that_does_not_fit_is_refused() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ test keys
+SMALL_PRIMES = [p for p in range(3, 10_000, 2) if all(p % q for q in range(3, int(p**0.5) + 1, 2))]
+
+
 def is_probably_prime(number: int) -> bool:
-    small = [p for p in range(3, 2000, 2) if all(p % q for q in range(3, int(p**0.5) + 1, 2))]
-    return all(number % p for p in small) and pow(2, number - 1, number) == 1
+    return all(number % p for p in SMALL_PRIMES) and pow(2, number - 1, number) == 1
 
 
 def test_rsa_primes_are_the_first_after_the_numbers_drawn() -> None:

@@ -52,11 +52,17 @@ def test_options_come_from_the_boards_file(tmp_path):
     memory = MemoryMap(primary=Region(start=0, size=0), secondary=Region(start=0, size=0), user_data=Region(start=0, size=0))
     facts = BoardFacts(name="dk", part=PARTS["nrf52832"], memory=memory, ble_name="x", ble_address="C0:00:00:00:00:00")
     build = SecureDfuBootloader.for_board
-    build(facts, hw_version=7, defects=["crc-constant"], save_progress=True)
+    build(facts, hw_version=7, defects=["crc-constant"], save_progress=True, inactivity_s=60)
     with pytest.raises(ConfigError, match="unknown defect 'crc-wrong'; known defects: settings-without-backup"):
         build(facts, defects=["crc-wrong"])
     with pytest.raises(ConfigError, match="unknown bootloader option 'hw_versoin'; known: accept_same_version"):
         build(facts, hw_versoin=7)
+    with pytest.raises(ConfigError, match="bootloader option 'hw_version' must be like 52, not '52'"):
+        build(facts, hw_version="52")
+    with pytest.raises(ConfigError, match="'single_bank' must be like False, not 1"):
+        build(facts, single_bank=1)
+    with pytest.raises(ConfigError, match="whole words"):
+        build(facts, max_mtu=100)
     with pytest.raises(ConfigError, match="unknown transport 'usb'; known: ble, serial"):
         build(facts, transport="usb")
     with pytest.raises(ConfigError, match="no UART that receives"):

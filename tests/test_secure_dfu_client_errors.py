@@ -142,7 +142,7 @@ class Hostile(Device):
         return replies + ([self.unasked[number]] if number in self.unasked else [])
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(
     actions=st.dictionaries(st.integers(0, 25), ACTIONS, max_size=4),
     unasked=st.dictionaries(st.integers(0, 25), st.binary(max_size=20), max_size=3),
@@ -178,7 +178,7 @@ def test_a_hostile_device_always_ends_in_a_typed_error_or_success(
         assert device.installed in (image.firmware, b"")
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(chunks=st.lists(st.binary(max_size=40), max_size=20), max_write=st.sampled_from([20, 244]))
 def test_random_bytes_always_end_in_a_typed_error(chunks: list[bytes], max_write: int) -> None:
     replies = iter(chunks)

@@ -9,14 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.errors import DutError, NoReply
-from rig.ota.secure_dfu import MalformedReply, Options, Progress, SecureDfuSession, SerialTransport
-from tests.dfu_device import Device, Image, package
+from rig.ota.secure_dfu import MalformedReply, Options
+from tests.dfu_device import Device, package
 from tests.dfu_links import SerialLine, run, serial_update
-
-
-async def serial_update(line: SerialLine, image: Image, options: Options | None = None) -> list[Progress]:
-    async with SerialTransport(line) as transport:
-        return [progress async for progress in SecureDfuSession(transport, options=options).update(image)]
 
 
 @pytest.mark.parametrize("every", [0, 1, 12])

@@ -110,8 +110,8 @@ def test_the_current_object_is_set_by_select_and_create_even_when_they_fail():
     """3."""
 
     async def script(host):
-        assert await host.ask("03", "0609", "03", "04", "010500000000", "03") == [
-            "600301" + NOTHING, "600605", "600305", "600405", "600105", "600305",
+        assert await host.ask("03", "04", "0609", "03", "04", "010500000000", "03") == [
+            "600301" + NOTHING, "600405", "600605", "600305", "600405", "600105", "600305",
         ]  # fmt: skip
         await host.ask("01010a000000")
         await host.packets(b"abc")

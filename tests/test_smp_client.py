@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 import cbor2
 import pytest
@@ -14,127 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.errors import DutError, LinkLost, NoReply, Refused
-from rig.ota.smp import MGMT_ERR_GROUP, SMP_CHARACTERISTIC, ImageState, Parameters, SmpSession
-from rig.virtual.clock import loop_factory
-
-T = TypeVar("T")
-MTU_WRITE = 244
-OS_PARAMS, IMAGE_STATE, IMAGE_UPLOAD = (0, 6), (1, 0), (1, 1)
-
-
-@dataclass(frozen=True)
-class Request:
-    op: int
-    group: int
-    sequence: int
-    command: int
-    payload: dict[str, Any]
-    size: int
-
-    @property
-    def kind(self) -> tuple[int, int]:
-        return self.group, self.command
-
-    def reply(self, payload: Any, *, sequence: int | None = None) -> bytes:
-        return self.frame(cbor2.dumps(payload), sequence=sequence)
-
-    def frame(self, body: bytes, *, sequence: int | None = None) -> bytes:
-        number = self.sequence if sequence is None else sequence
-        return struct.pack(">BBHHBB", self.op + 1, 0, len(body), self.group, number, self.command) + body
-
-
-Script = Callable[[Request], Iterable[bytes] | None]
-
-
-class ScriptedLink:
-    """A `rig.ports.GattLink` whose other end is a script: request in, notifications out (None: silence)."""
-
-    def __init__(self, script: Script, *, max_write: int = MTU_WRITE) -> None:
-        self.max_write = max_write
-        self.lost_reason: int | None = None
-        self.writes: list[bytes] = []
-        self.requests: list[Request] = []
-        self.receiver: Callable[[bytes], None] = lambda _data: None
-        self._script = script
-        self._pending = bytearray()
-        self._lost = asyncio.Event()
-
-    @property
-    def is_up(self) -> bool:
-        return not self._lost.is_set()
-
-    async def read(self, characteristic: str) -> bytes:
-        raise AssertionError("SMP reads nothing")
-
-    async def write(self, characteristic: str, data: bytes, *, response: bool) -> None:
-        assert characteristic == SMP_CHARACTERISTIC
-        assert not response
-        assert len(data) <= self.max_write
-        if not self.is_up:
-            raise LinkLost(self.lost_reason)
-        self.writes.append(data)
-        self._pending += data
-        await asyncio.sleep(0)
-        while len(self._pending) >= 8 and len(self._pending) >= (end := 8 + int.from_bytes(self._pending[2:4], "big")):
-            head = struct.unpack_from(">BBHHBB", self._pending)
-            payload = cbor2.loads(self._pending[8:end])
-            request = Request(head[0] & 7, head[3], head[4], head[5], payload, end)
-            del self._pending[:end]
-            self.requests.append(request)
-            for notification in self._script(request) or ():
-                asyncio.get_running_loop().call_soon(self.receiver, notification)
-
-    async def subscribe(self, characteristic: str, receiver: Callable[[bytes], None]) -> None:
-        assert characteristic == SMP_CHARACTERISTIC
-        self.receiver = receiver
-
-    async def wait_lost(self) -> int | None:
-        await self._lost.wait()
-        return self.lost_reason
-
-    async def disconnect(self) -> None:
-        self.lose(0x16)
-
-    def lose(self, reason: int) -> None:
-        self.lost_reason = reason
-        self._lost.set()
-
-
-def run(scenario: Callable[[], Awaitable[T]]) -> T:
-    async def limited() -> T:
-        async with asyncio.timeout(100_000):
-            return await scenario()
-
-    with asyncio.Runner(loop_factory=loop_factory("virtual")) as runner:
-        return runner.run(limited())
-
-
-def talk(script: Script, action: Callable[[SmpSession], Awaitable[T]], *, max_write: int = MTU_WRITE, **options: Any) -> T:
-    """Run `action` in a session with a device that answers the params question properly and everything else by `script`."""
-
-    async def scenario() -> T:
-        async with SmpSession(ScriptedLink(with_params(script), max_write=max_write), **options) as session:
-            return await action(session)
-
-    return run(scenario)
-
-
-def with_params(script: Script, *, buf_size: int = 2475) -> Script:
-    def answer(request: Request) -> Iterable[bytes] | None:
-        if request.kind == OS_PARAMS:
-            return [request.reply({"buf_size": buf_size, "buf_count": 4})]
-        return script(request)
-
-    return answer
-
-
-def one(payload: Any) -> Script:
-    return lambda request: [request.reply(payload)]
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
+from rig.ota.smp import MGMT_ERR_GROUP, ImageState, Parameters, SmpSession
+from tests.scripted_link import (
+    IMAGE_STATE,
+    MTU_WRITE,
+    Request,
+    Script,
+    ScriptedLink,
+    device,
+    now,
+    one,
+    run,
+    talk,
+    whole_upload,
+    with_params,
+)
 
 # ------------------------------------------------------------------------------------------------------------- requests
 ZEPHYR_STATE = {
@@ -355,10 +247,6 @@ ACTIONS: dict[str, Callable[[SmpSession], Awaitable[object]]] = {
 }
 
 
-async def whole_upload(session: SmpSession, image: bytes) -> list[int]:
-    return [offset async for offset in session.upload(image)]
-
-
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.binary(max_size=8) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["off", "rc", "err", "group", "images"]), inner),
@@ -427,201 +315,3 @@ def test_a_cancelled_request_leaves_the_session_usable() -> None:
             return len(await session.read_state())
 
     assert run(scenario) == 2
-
-
-# --------------------------------------------------------------------------------------------------------------- upload
-def device(image: bytes, *, start: int = 0, knows_params: bool = True) -> Script:
-    """An honest device that has the first `start` bytes of `image` already."""
-    slot = bytearray(image[:start])
-
-    def script(request: Request) -> Iterable[bytes]:
-        if request.kind == OS_PARAMS:
-            return [request.reply({"buf_size": 600, "buf_count": 1} if knows_params else {"rc": 8})]
-        payload = request.payload
-        if payload["off"] == 0:
-            assert payload["len"] == len(image)
-            if start and payload["sha"] == sha256(image).digest() and len(slot) == start:
-                return [request.reply({"off": start})]
-        if payload["off"] == len(slot):
-            slot.extend(payload["data"])
-        done = {"match": bytes(slot) == image} if len(slot) == len(image) else {}
-        return [request.reply({"off": len(slot), **done})]
-
-    return script
-
-
-def upload_requests(script: Script, image: bytes, *, max_write: int = MTU_WRITE) -> tuple[list[int], list[Request]]:
-    async def scenario() -> tuple[list[int], list[Request]]:
-        link = ScriptedLink(script, max_write=max_write)
-        async with SmpSession(link) as session:
-            offsets = await whole_upload(session, image)
-        return offsets, [request for request in link.requests if request.kind == IMAGE_UPLOAD]
-
-    return run(scenario)
-
-
-def test_an_upload_sends_the_image_in_chunks_as_long_as_the_buffer() -> None:
-    image = bytes(range(256)) * 20
-    offsets, requests = upload_requests(device(image), image)
-    assert b"".join(request.payload["data"] for request in requests) == image
-    assert {request.size for request in requests[:-1]} == {600}
-    assert offsets == [request.payload["off"] for request in requests[1:]] + [len(image)]
-    assert requests[0].payload["sha"] == sha256(image).digest()
-    assert all(request.payload.keys() == {"off", "data"} for request in requests[1:])
-
-
-@pytest.mark.parametrize("buf_size", [64, 100, 255, 256, 257, 300, 384, 2475])
-def test_no_byte_of_the_buffer_is_wasted(buf_size: int) -> None:
-    image = bytes(20 * buf_size)
-    slot = bytearray()
-
-    def script(request: Request) -> Iterable[bytes]:
-        slot.extend(request.payload["data"])
-        return [request.reply({"off": len(slot)})]
-
-    _, requests = upload_requests(with_params(script, buf_size=buf_size), image)
-    for request in requests[:-1]:
-        # Where the length of a byte string needs one byte more, CBOR itself wastes one.
-        assert buf_size - 1 <= request.size <= buf_size
-    assert len(slot) == len(image)
-
-
-def test_requests_are_cut_at_the_longest_write() -> None:
-    image = bytes(2000)
-
-    async def scenario() -> list[int]:
-        link = ScriptedLink(device(image), max_write=100)
-        async with SmpSession(link) as session:
-            await whole_upload(session, image)
-        return [len(write) for write in link.writes]
-
-    sizes = run(scenario)
-    assert max(sizes) == 100
-    assert sizes[1:7] == [100] * 6
-
-
-def test_without_reassembly_a_request_fits_into_one_write() -> None:
-    image = bytes(1000)
-
-    async def scenario() -> int:
-        link = ScriptedLink(device(image))
-        async with SmpSession(link, reassembles=False) as session:
-            await whole_upload(session, image)
-        return max(request.size for request in link.requests)
-
-    assert run(scenario) == MTU_WRITE
-
-
-def test_with_small_writes_the_first_chunk_drops_the_digest_rather_than_the_image_header() -> None:
-    image = bytes(300)
-    slot = bytearray()
-
-    def script(request: Request) -> Iterable[bytes]:
-        if request.kind == OS_PARAMS:
-            return [request.reply({"rc": 8})]
-        slot.extend(request.payload["data"])
-        return [request.reply({"off": len(slot)})]
-
-    _, requests = upload_requests(script, image, max_write=80)
-    assert "sha" not in requests[0].payload
-    assert len(requests[0].payload["data"]) >= 32
-    assert bytes(slot) == image
-
-
-def test_writes_too_small_for_any_upload_are_said_to_be_so() -> None:
-    with pytest.raises(DutError, match="too small"):
-        upload_requests(lambda request: [request.reply({"rc": 8})], bytes(100), max_write=20)
-
-
-def test_an_upload_resumes_where_the_device_says() -> None:
-    image = bytes(range(256)) * 20
-    offsets, requests = upload_requests(device(image, start=3000), image)
-    assert offsets[0] == 3000
-    assert [request.payload["off"] for request in requests[:2]] == [0, 3000]
-    assert offsets[-1] == len(image)
-
-
-def test_an_upload_that_the_device_has_already_ends_at_once() -> None:
-    image = bytes(5000)
-    offsets, requests = upload_requests(with_params(lambda request: [request.reply({"off": 5000, "match": True})]), image)
-    assert offsets == [5000]
-    assert len(requests) == 1
-
-
-def test_an_upload_goes_back_when_the_device_has_lost_its_place() -> None:
-    image = bytes(range(256)) * 20
-    slot = bytearray()
-    forgot = False
-
-    def script(request: Request) -> Iterable[bytes]:
-        nonlocal forgot
-        if len(slot) > 2000 and not forgot:
-            forgot = True
-            slot.clear()
-        elif request.payload["off"] == len(slot):
-            slot.extend(request.payload["data"])
-        return [request.reply({"off": len(slot)})]
-
-    offsets, requests = upload_requests(with_params(script, buf_size=500), image)
-    assert bytes(slot) == image
-    assert 0 in offsets[1:]
-    assert sum("len" in request.payload for request in requests) == 2
-
-
-@pytest.mark.parametrize(
-    "next_offset",
-    [lambda _off, _size: 0, lambda off, _size: off, lambda off, size: 0 if off else size],
-    ids=["always 0", "stands still", "to and fro"],
-)
-def test_going_round_in_circles_is_noticed(next_offset: Callable[[int, int], int]) -> None:
-    def script(request: Request) -> Iterable[bytes]:
-        return [request.reply({"off": next_offset(request.payload["off"], len(request.payload["data"]))})]
-
-    with pytest.raises(DutError, match="no progress"):
-        upload_requests(with_params(script), bytes(10_000))
-
-
-@pytest.mark.parametrize("answer", [{"off": 10_001}, {"off": -1}, {}, {"off": 2**80}])
-def test_an_offset_outside_the_image_is_nonsense(answer: dict[str, int]) -> None:
-    with pytest.raises(DutError):
-        upload_requests(with_params(one(answer)), bytes(10_000))
-
-
-def test_a_mismatch_at_the_end_is_not_a_finished_upload() -> None:
-    with pytest.raises(DutError, match="does not match"):
-        upload_requests(with_params(one({"off": 100, "match": False})), bytes(100))
-
-
-def test_the_first_chunk_may_take_as_long_as_an_erase_and_the_others_may_not() -> None:
-    async def scenario() -> float:
-        async def slow(request: Request) -> None:
-            await asyncio.sleep(35.0)
-            link.receiver(request.reply({"off": 1000}))
-
-        tasks: list[asyncio.Task[None]] = []
-
-        def script(request: Request) -> None:
-            tasks.append(asyncio.create_task(slow(request)))
-
-        link = ScriptedLink(with_params(script))
-        async with SmpSession(link, request_s=10.0, first_chunk_s=40.0) as session:
-            with pytest.raises(NoReply) as caught:
-                await whole_upload(session, bytes(5000))
-        assert caught.value.timeout_s == 10.0
-        ended = now()
-        await asyncio.gather(*tasks)
-        return ended
-
-    assert run(scenario) == pytest.approx(45.0, abs=1e-3)
-
-
-def test_two_sessions_send_the_same_bytes() -> None:
-    image = bytes(range(256)) * 8
-
-    async def scenario() -> list[bytes]:
-        link = ScriptedLink(device(image))
-        async with SmpSession(link) as session:
-            await whole_upload(session, image)
-        return link.writes
-
-    assert run(scenario) == run(scenario)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -112,7 +113,9 @@ def test_every_field_is_wanted_and_no_other(fresh: Campaign, file: str) -> None:
         assert damaged(place, lambda holder, key: holder.pop(key)) == f"{path}: {_named(place)}: missing field"
         stray = (*place[:-1], "stray")
         assert damaged(stray, lambda holder, key: holder.update({key: 1})) == f"{path}: {_named(stray)}: unknown field"
-        assert f"{path}: {_named(place)}" in damaged(place, lambda holder, key: holder.update({key: [True]})), place
+        # Python takes True for a number and 1 for a truth value; the files must not.
+        swap = damaged(place, lambda holder, key: holder.update({key: 1 if isinstance(holder[key], bool) else True}))
+        assert swap.startswith(f"{path}: {_named(place)}: "), place
 
 
 @pytest.mark.parametrize("file", [layout.PLAN, layout.PROVENANCE, layout.JUDGEMENT, layout.EVIDENCE])
@@ -194,15 +197,18 @@ def test_raw_evidence_is_kept_byte_by_byte_and_listed(fresh: Campaign) -> None:
     assert listed == {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "evidence.json"}
 
 
-def test_evidence_says_where_each_fault_fell(done: Campaign) -> None:
-    for record in done.records():
-        assert record.evidence is not None
-        assert [mark.proved for mark in record.evidence.faults] == ([] if record.trial.fault is None else [True])
+def test_evidence_says_where_each_fault_fell_and_whether_it_was_proved(tmp_path: Path) -> None:
+    unproved = Ending(verdict=Verdict.INCONCLUSIVE, reason="VDD did not fall")
+    campaign = synthetic.campaign(tmp_path, trials=10, endings={1: unproved})
+    proofs = [[mark.proved for mark in record.evidence.faults] for record in campaign.records() if record.evidence]
+    assert proofs == [[True], [False], *([[True]] * 7), []]
+    for record in campaign.records():
+        assert record.evidence
+        assert record.judgement
         for mark in record.evidence.faults:
-            events = done.journal(record.trial.id).events
+            events = campaign.journal(record.trial.id).events
             (start,) = (event for event in events if event.kind == "phase.start" and event.data["phase"] == mark.phase)
             (delivered,) = (event for event in events if event.kind == "fault.delivered")
-            assert record.judgement
             assert mark.phase == record.judgement.fault_phase
             assert mark.into_phase_ns == delivered.data["vdd_fell_t_ns"] - start.t_ns > 0
             assert mark.operation == delivered.data["operation"] - start.data["operation"] >= 0
@@ -381,6 +387,22 @@ def test_text_that_sqlite_cannot_hold_does_not_stop_the_writer(fresh: Campaign) 
     assert Campaign.open(fresh.path).record("T-0001").judgement.reason == "printed \udcff and \ud800"  # type: ignore[union-attr]
 
 
+def test_one_bad_entry_in_a_group_does_not_take_the_others_with_it(done: Campaign) -> None:
+    path = done.path / layout.DATABASE
+    first, second, *_ = rows(done)
+    writer = database.Writer(path)
+    holder = apsw.Connection(str(path))
+    holder.execute("BEGIN IMMEDIATE")  # what is posted now gathers behind this transaction
+    writer.post(database.statements([replace(first, reason="one")]))
+    writer.post([("INSERT INTO attempt (trial) VALUES (?)", ("no number",))])
+    writer.post(database.statements([replace(second, reason="two")]))
+    holder.execute("ROLLBACK")
+    holder.close()
+    with pytest.raises(StorageError, match=r"campaign.sqlite: NOT NULL constraint failed: attempt.number"):
+        writer.close()
+    assert [row.reason for row in rows(done)][:2] == ["one", "two"]
+
+
 # ---------------------------------------------------------------------------------------------------- crashes and full disks
 _RUN = """
 import sys
@@ -487,6 +509,48 @@ def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path: Path, lim
             synthetic.run_trial(session, trial)
     assert campaign.pending_trials() == []
     assert sum(row.state == "judged" for row in rows(campaign)) == 12
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond ten bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_whatever_file_meets_the_full_disk_is_named(fresh: Campaign) -> None:
+    def refusal(name: str) -> str:
+        return rf"{name}: File too large; free space and run `rig resume {fresh.path}`$"
+
+    judgement = Judgement(trial="T-0003", verdict=Verdict.PASS, outcome=Outcome.UPDATED, reason="fine")
+    with Session(fresh) as session:
+        attempt = session.begin("T-0001", Clock())
+        with full_disk():
+            for name, write in (
+                ("console.log", lambda: attempt.console(1000.0, b"x" * 100)),
+                ("radio.btsnoop", lambda: attempt.radio(b"x" * 100)),
+                ("flash.bin", lambda: attempt.save("flash.bin", b"x" * 100)),
+            ):
+                with pytest.raises(StorageError, match=refusal(name)):
+                    write()
+        with pytest.raises(StorageError, match=refusal("console.log")):  # again, in case nobody listened the first time
+            attempt.close()
+        second, third = session.begin("T-0002", Clock()), session.begin("T-0003", Clock())
+        third.close()
+        with full_disk():
+            with pytest.raises(StorageError, match=refusal("evidence.json")):
+                second.close()
+            with pytest.raises(StorageError, match=refusal("judgement.json")):
+                session.record(judgement)
+        session.record(judgement)
+    assert [trial.id for trial in fresh.pending_trials()] == ["T-0001", "T-0002", "T-0004", "T-0005", "T-0006"]
+    with full_disk(), pytest.raises(StorageError, match=r"\.bin: File too large; free space and run `rig resume \S+/other`$"):
+        Campaign.create(fresh.path.parent, replace(fresh.plan, campaign="other"), fresh.provenance)
+    assert [path.name for path in fresh.path.parent.iterdir()] == [fresh.path.name]
 
 
 @contextmanager

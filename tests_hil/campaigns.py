@@ -63,7 +63,7 @@ def run_trial(session: Session, trial: Trial) -> Judgement:
         campaign.plan.bench,
         clock=campaign.plan.clock,
         begin=lambda now: session.begin(trial.id, now),
-        read_image=lambda image: campaign.image(image).read_bytes(),
+        image_path=campaign.image,
     )
     session.record(judgement)
     return judgement

@@ -70,8 +70,8 @@ async def stream(scene: Scene, link: BleakLink, count: int) -> float:
     scene.board.listen(lambda data: received.append((now(), len(data))))
     for _ in range(count):
         await link.write(SMP_CHARACTERISTIC, bytes(PAYLOAD), response=False)
-    while len(received) < count:
-        await asyncio.sleep(0.1)
+    await asyncio.sleep(10.0)
+    assert len(received) == count
     assert sum(size for _, size in received) == count * PAYLOAD
     return (count - 1) * PAYLOAD / (received[-1][0] - received[0][0])
 
@@ -96,15 +96,19 @@ def expected_rate(per: float, *, exchanges: int) -> float:
     return acknowledged * PAYLOAD / INTERVAL_S
 
 
-@pytest.mark.parametrize(("per", "count"), [(0.0, 300), (0.05, 1500), (0.2, 1500), (0.4, 1500)])
-def test_throughput_follows_the_packet_error_rate(per: float, count: int) -> None:
+@pytest.mark.parametrize(
+    ("per", "count", "tolerance"), [(0.0, 300, 0.02), (0.05, 1000, 0.06), (0.2, 1000, 0.06), (0.4, 1000, 0.08)]
+)
+def test_throughput_follows_the_packet_error_rate(per: float, count: int, tolerance: float) -> None:
     async def test(scene: Scene) -> float:
         link = await scene.connect()
         scene.air.set_per(per)
         return await stream(scene, link, count)
 
+    seeds = (1, 2, 3) if per else (1,)
+    mean = sum(run(test, seed=seed) for seed in seeds) / len(seeds)
     # 15 ms hold five exchanges of 2088 + 150 + 80 + 150 µs and the longest answer that the central must reckon with.
-    assert run(test) == pytest.approx(expected_rate(per, exchanges=5), rel=0.05 if per else 0.02)
+    assert mean == pytest.approx(expected_rate(per, exchanges=5), rel=tolerance)
 
 
 def test_a_disturbance_of_some_channels_costs_what_they_carry() -> None:
@@ -431,7 +435,7 @@ def fingerprint() -> str:
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_another_process_with_another_hash_seed_sees_the_same_microseconds(hash_seed: str) -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-    output = subprocess.run(  # noqa: S603  our own interpreter
+    output = subprocess.run(
         [sys.executable, "-c", _IN_ANOTHER_PROCESS], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert output.stdout.strip() == fingerprint()

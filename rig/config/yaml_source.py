@@ -25,7 +25,7 @@ Loc = tuple[str | int, ...]
 """Way to a value: mapping keys and list indices."""
 
 MAX_FILE_SIZE = 1024 * 1024
-_MAX_NODES = 100_000
+_MAX_NODES = 50_000
 _MAX_DEPTH = 40
 _CORE = "tag:yaml.org,2002:"
 _EXCERPT_WIDTH = 110

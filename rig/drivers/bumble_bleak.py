@@ -339,9 +339,7 @@ class BumbleClient(BaseBleakClient):
     async def write_gatt_descriptor(self, descriptor: BleakGATTDescriptor, data: Any) -> None:
         await self._run(_client(self._connected()).write_value(descriptor.handle, bytes(data), with_response=True))
 
-    async def start_notify(
-        self, characteristic: BleakGATTCharacteristic, callback: NotifyCallback, **_options: Any
-    ) -> None:
+    async def start_notify(self, characteristic: BleakGATTCharacteristic, callback: NotifyCallback, **_options: Any) -> None:
         if characteristic.get_descriptor(_CCCD) is None:
             raise BleakError(f"{characteristic.uuid} has no configuration descriptor, so it cannot notify")
         proxy: CharacteristicProxy[bytes] = characteristic.obj

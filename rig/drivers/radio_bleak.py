@@ -184,9 +184,7 @@ class BleakRadio:
         if not 7.5 <= interval_ms <= 4000 or interval_ms % 1.25:
             raise ConfigError(f"{self._name}: interval_ms must be 7.5 to 4000 in steps of 1.25, not {interval_ms:g}")
         if not 0.1 <= supervision_s <= 32 or supervision_s * 1000 <= 2 * interval_ms:
-            raise ConfigError(
-                f"{self._name}: supervision_s must be 0.1 to 32 and more than two intervals, not {supervision_s:g}"
-            )
+            raise ConfigError(f"{self._name}: supervision_s must be 0.1 to 32 and more than two intervals, not {supervision_s:g}")
         self._interval_ms, self._supervision_s = interval_ms, supervision_s
         self._pair, self._passkey = pair, passkey
         self._central: BumbleCentral | None = None
@@ -224,9 +222,7 @@ class BleakRadio:
         self._scanner_options["bluez"] = self._client_options["bluez"] = bluez
         await BleakAdapter.get(bluez=bluez)  # type: ignore[arg-type]
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for link in self._links:
             with contextlib.suppress(InstrumentError, LinkLost):  # closing goes on, whatever happens
                 await link.disconnect()

@@ -92,9 +92,7 @@ class SmpSession:
         reassembles: False for a device without CONFIG_MCUMGR_TRANSPORT_BT_REASSEMBLY, whose requests must fit into one write.
     """
 
-    def __init__(
-        self, link: GattLink, *, request_s: float = 10.0, first_chunk_s: float = 40.0, reassembles: bool = True
-    ) -> None:
+    def __init__(self, link: GattLink, *, request_s: float = 10.0, first_chunk_s: float = 40.0, reassembles: bool = True) -> None:
         self._link = link
         self._request_s, self._first_chunk_s = request_s, first_chunk_s
         self._reassembles = reassembles
@@ -112,9 +110,7 @@ class SmpSession:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._transport.close()
 
     async def _adopt_buffer_size(self) -> None:

@@ -12,6 +12,7 @@ from rig.accept import Tally
 from rig.model import Outcome, Verdict
 from rig.report import statistics
 from rig.report.table import PHASES
+from rig.report.words import encodable
 from rig.store import Plan
 
 CONCLUSIVE = (Verdict.PASS.value, Verdict.FAIL.value)
@@ -125,7 +126,7 @@ def boards(plan: Plan, table: pd.DataFrame) -> list[BoardRow]:
     """One row per board of the plan, in its order."""
     rows = []
     for board in plan.boards:
-        mine = table[table["board"].eq(board.name)]
+        mine = table[table["board"].eq(encodable(board.name))]
         sound = conclusive(mine)
         failed = int(sound["verdict"].eq(Verdict.FAIL.value).sum())
         rows.append(

@@ -10,9 +10,13 @@ from typing import Any
 import pandas as pd
 
 from rig.model import Json, Phase, PowerCut
+from rig.report.words import encodable
 from rig.store import Plan, TrialRecord
 
 PHASES = tuple(phase.value for phase in Phase)
+_SECONDS = ("off_s", "into_phase_s", "downtime_s", "duration_s", *(f"{phase}_s" for phase in PHASES))
+_COUNTS = ("repeat", "operation", "device_attempts", "events", "interrupted")
+_FLAGS = ("staged", "fault_requested", "fault_delivered", "fault_proved")
 PARQUET_HINT = "trials.parquet was not written: pip install 'rig-ota[parquet]'"
 
 
@@ -22,9 +26,10 @@ def trial_table(plan: Plan, records: Sequence[TrialRecord]) -> pd.DataFrame:
     Times are seconds.  `into_phase_s` and `operation` say where the first fault fell, counted from the start of `fault_phase`.
     """
     socs = {board.name: board.soc for board in plan.boards}
-    frame = pd.DataFrame([_row(record, socs[record.trial.board]) for record in records], columns=_columns())
-    whole = ("repeat", "interrupted", "events", "operation", "device_attempts")
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    rows = [_row(record, socs[record.trial.board]) for record in records]
+    sound = [{name: encodable(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
+    frame = pd.DataFrame(sound, columns=_columns(), dtype=object)
+    return frame.astype(dict.fromkeys(_SECONDS, "float64") | dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_FLAGS, "boolean"))
 
 
 def _columns() -> list[str]:
@@ -95,7 +100,7 @@ def as_csv(table: pd.DataFrame) -> bytes:
     safe = table.copy()
     for column in ("reason", "board", "scenario"):
         safe[column] = safe[column].map(lambda text: f"'{text}" if isinstance(text, str) and text[:1] in "=+-@\t\r" else text)
-    return str(safe.to_csv(index=False, lineterminator="\n")).encode("utf-8", "backslashreplace")
+    return str(safe.to_csv(index=False, lineterminator="\n")).encode("utf-8")
 
 
 def as_parquet(table: pd.DataFrame) -> bytes | None:

@@ -22,6 +22,11 @@ def visible(text: str) -> str:
     return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
 
 
+def encodable(text: str) -> str:
+    """`text` without halves of surrogate pairs, which no file format takes and which a broken encoding leaves behind."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -57,7 +57,7 @@ def replay(session: Session, trial_id: str) -> Replay:
         campaign.plan.bench,
         clock=campaign.plan.clock,
         begin=begin,
-        read_image=lambda image: campaign.image(image).read_bytes(),
+        image_path=campaign.image,
     )
     try:
         original = campaign.journal(trial_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from rig import bench, drivers
 from rig.errors import InstrumentError
@@ -23,7 +24,7 @@ def run_one(
     *,
     clock: str,
     begin: Callable[[Callable[[], float]], Attempt],
-    read_image: Callable[[ImageFile], bytes],
+    image_path: Callable[[ImageFile], Path],
 ) -> Judgement:
     """Run `trial` on `board` and return its judgement; everything seen is in the attempt that `begin` makes.
 
@@ -34,7 +35,7 @@ def run_one(
         StorageError: the evidence cannot be written.
     """
     with asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
-        return runner.run(_run(trial, board, bench_spec, begin, read_image))
+        return runner.run(_run(trial, board, bench_spec, begin, image_path))
 
 
 async def _run(
@@ -42,12 +43,12 @@ async def _run(
     board: Board,
     bench_spec: InstrumentSpec,
     begin: Callable[[Callable[[], float]], Attempt],
-    read_image: Callable[[ImageFile], bytes],
+    image_path: Callable[[ImageFile], Path],
 ) -> Judgement:
     with begin(asyncio.get_running_loop().time) as attempt:
         try:
             async with bench.lend(board, bench_spec, seed=trial.seed) as dut:
-                await TrialRun(trial, dut, attempt, read_image).run()
+                await TrialRun(trial, dut, attempt, image_path).run()
         except InstrumentError as error:
             attempt.journal.emit("run", "rig.error", instrument=error.instrument, reason=error.reason)
         return judge(trial, attempt.journal.events)

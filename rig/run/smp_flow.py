@@ -1,7 +1,4 @@
-"""The update client's flow over SMP: look at what the device runs, and do the next thing that brings it to the new image.
-
-The flow keeps no state of its own between attempts; after a fault it starts again from what the device says, as a phone would.
-"""
+"""The update client's flow over SMP: look at what the device runs, and do the next thing that brings it to the new image."""
 
 from __future__ import annotations
 
@@ -10,49 +7,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from rig.bench import Dut
 from rig.errors import DutError, NoReply
-from rig.model import Phase, Request, Trial
+from rig.model import ImageFile, Phase, Request
 from rig.ota.smp import SMP_SERVICE, ImageState, SmpSession
-from rig.ports import Advertisement, GattLink
-from rig.run.record import ConsoleLines, Recorder
+from rig.ports import Advertisement
+from rig.run.flow import Flow, Running
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """What the device says of itself over SMP."""
+class _State(Running):
+    """What the device says of itself over SMP; `other` is the image in the other slot, if any."""
 
-    version: str
-    image_hash: bytes
-    confirmed: bool
     other: ImageState | None
-    """The image in the other slot, if any."""
 
 
-class SmpFlow:
-    """Drives one board through updates.  `data` of the packages is read by the caller and looked up by image hash."""
-
-    def __init__(self, trial: Trial, dut: Dut, recorder: Recorder, console: ConsoleLines) -> None:
-        self._trial = trial
-        self._dut = dut
-        self._recorder = recorder
-        self._emit = recorder.journal.emit
-        self._console = console
-        self._limits = trial.limits
+class SmpFlow(Flow):
+    """Drives one board with an SMP server and MCUboot."""
 
     # ------------------------------------------------------------------------------------------------------ connecting
     async def find(self) -> Advertisement:
         """Scan until the board advertises its update service; raises `NotFound`."""
-        board = self._dut.board
-
-        def is_ours(advertisement: Advertisement) -> bool:
-            if board.ble_address is not None:
-                return advertisement.address.upper() == board.ble_address.upper()
-            return advertisement.name == board.ble_name and SMP_SERVICE in advertisement.service_uuids
-
-        found = await self._dut.radio.find(is_ours, timeout_s=self._limits.discover_s)
-        self._emit("radio", "radio.found", address=found.address, name=found.name, rssi_dbm=found.rssi_dbm)
-        return found
+        return await self._find(lambda seen: self._is_named_or_addressed(seen) and SMP_SERVICE in seen.service_uuids)
 
     @asynccontextmanager
     async def connected(self, advertisement: Advertisement) -> AsyncIterator[SmpSession]:
@@ -66,13 +41,8 @@ class SmpFlow:
         finally:
             await self._close(link)
 
-    async def _close(self, link: GattLink) -> None:
-        if link.is_up:
-            await link.disconnect()
-        self._emit("radio", "radio.lost", reason=link.lost_reason)
-
     # ----------------------------------------------------------------------------------------------------------- steps
-    async def state(self, session: SmpSession) -> Running:
+    async def state(self, session: SmpSession) -> _State:
         """Read and record the image state."""
         images = await session.read_state()
         active = next((image for image in images if image.active), None)
@@ -89,7 +59,7 @@ class SmpFlow:
                 {"slot": image.slot, "version": image.version, "hash": image.hash.hex(), "pending": image.pending} for image in images
             ],
         )
-        return Running(version=active.version, image_hash=active.hash, confirmed=active.confirmed, other=other)
+        return _State(version=active.version, image_hash=active.hash.hex(), confirmed=active.confirmed, other=other)
 
     async def upload(self, session: SmpSession, image: bytes) -> None:
         """Send `image`, one event per acknowledged chunk."""
@@ -105,7 +75,7 @@ class SmpFlow:
         with self._recorder.phase(Phase.MARK):
             await session.request(image_hash, permanent=request is Request.PERMANENT)
 
-    async def confirm(self, session: SmpSession) -> Running:
+    async def confirm(self, session: SmpSession) -> _State:
         """Confirm the running image and read back that it is."""
         with self._recorder.phase(Phase.CONFIRM):
             await session.confirm()
@@ -134,34 +104,29 @@ class SmpFlow:
                 sign.cancel()
 
     # ------------------------------------------------------------------------------------------------------ one attempt
-    async def advance(self, target: bytes, image: bytes, request: Request, *, confirm: bool, after_install: bool) -> bool:
-        """Connect once and do the next thing; True when the device has reached the goal.
-
-        The goal is to run `target`, confirmed when `confirm`.  Raises `DutError` when the device does not play along.
-        """
+    async def advance(self, image: ImageFile, request: Request, *, confirm: bool, after_install: bool) -> bool:
         with self._recorder.phase(Phase.BOOT_NEW if after_install else Phase.DISCOVER):
             advertisement = await self.find()
         async with self.connected(advertisement) as session:
             running = await self.state(session)
-            if running.image_hash == target:
+            if running.runs(image):
                 if not confirm or running.confirmed:
                     return True
                 return (await self.confirm(session)).confirmed
+            target = bytes.fromhex(image.image_hash)
             staged = running.other is not None and running.other.hash == target
             if not staged:
-                await self.upload(session, image)
+                await self.upload(session, self._image_path(image).read_bytes())
             if not (staged and running.other is not None and running.other.pending):
                 await self.mark(session, target, request)
             await self.reset_and_install(session)
         return False
 
     async def reboot(self) -> Running:
-        """Reset the device without a request pending and read its state: an unconfirmed image must be gone after this."""
         async with self.connected(await self.find()) as session:
             await self.reset_and_install(session)
         return await self.look()
 
     async def look(self) -> Running:
-        """Connect, read the state, disconnect."""
         async with self.connected(await self.find()) as session:
             return await self.state(session)

@@ -10,16 +10,21 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from rig.bench import Dut
 from rig.errors import DutError, InstrumentError, NotFound, Refused
 from rig.inject import Injector
-from rig.model import Expectation, ImageFile, Phase, Region, Request, Trial
+from rig.model import Expectation, ImageFile, Phase, Protocol, Request, Trial
+from rig.run.dfu_flow import DfuFlow
+from rig.run.flashing import image_in_flash, place_old_image
+from rig.run.flow import Running, UpdateFlow
 from rig.run.record import ConsoleLines, Recorder
-from rig.run.smp_flow import Running, SmpFlow
+from rig.run.smp_flow import SmpFlow
 from rig.store import Attempt
 
-_PAGE = 4096
+_FLOWS: dict[Protocol, type[SmpFlow | DfuFlow]] = {Protocol.SMP: SmpFlow, Protocol.SECURE_DFU: DfuFlow}
+_WORTH_A_DUMP = ("dut.silent", "dut.dfu_mode", "fault.unproved")
 _DISCHARGE_S = 0.5
 """Off-time of the power cycles that the rig does for itself."""
 _ATTEMPTS = 6
@@ -30,15 +35,15 @@ _MARKER_SIZE = 256
 class TrialRun:
     """Runs `trial` on `dut` and leaves everything that was seen in `attempt`."""
 
-    def __init__(self, trial: Trial, dut: Dut, attempt: Attempt, read_image: Callable[[ImageFile], bytes]) -> None:
+    def __init__(self, trial: Trial, dut: Dut, attempt: Attempt, image_path: Callable[[ImageFile], Path]) -> None:
         self._trial = trial
-        self._read_image = read_image
+        self._image_path = image_path
         self._dut = dut
         self._attempt_record = attempt
         self._journal = attempt.journal
         self._recorder = Recorder(attempt.journal, dut.counter)
         self._console = ConsoleLines(attempt.journal, ready=dut.board.signals.ready)
-        self._flow = SmpFlow(trial, dut, self._recorder, self._console)
+        self._flow: UpdateFlow = _FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
         self._after_install = False
         self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)
 
@@ -68,7 +73,10 @@ class TrialRun:
             await self._dut.supply.on()
             await asyncio.sleep(_DISCHARGE_S)
             await self._check_part()
-            await self._program()
+            await place_old_image(self._trial, self._dut, self._image_path)
+            await self._dut.probe.program(self._dut.board.memory.user_data.start, self._marker)
+            staged = self._trial.new.version if self._trial.staged else None
+            self._journal.emit("probe", "probe.program", old=self._trial.old.version, staged=staged)
             await self._dut.probe.detach()
             await self._power_cycle()
         with self._recorder.phase(Phase.BOOT):
@@ -77,7 +85,7 @@ class TrialRun:
             except DutError as error:
                 self._recorder.dut_error(error)
                 raise InstrumentError(f"{self._dut.board.name}.prepare", f"the freshly flashed board does not serve: {error}") from error
-        if running.image_hash.hex() != self._trial.old.image_hash:
+        if not running.runs(self._trial.old):
             raise InstrumentError(f"{self._dut.board.name}.prepare", f"the board runs {running.version} instead of {self._trial.old.version}")
 
     async def _check_part(self) -> None:
@@ -88,23 +96,6 @@ class TrialRun:
                 f"the board on this probe is an nrf{info.part:x}, not an {self._dut.board.soc}",
                 hint="correct the boards file or the cabling",
             )
-
-    async def _program(self) -> None:
-        memory, probe, trial = self._dut.board.memory, self._dut.probe, self._trial
-        await probe.program(memory.primary.start, self._read_image(trial.old))
-        await probe.erase(memory.primary.end - _PAGE, _PAGE)
-        await self._erase_used(memory.secondary)
-        if trial.staged:
-            await probe.program(memory.secondary.start + memory.upload_offset, self._read_image(trial.new))
-        await probe.program(memory.user_data.start, self._marker)
-        self._journal.emit("probe", "probe.program", old=trial.old.version, staged=trial.new.version if trial.staged else None)
-
-    async def _erase_used(self, region: Region) -> None:
-        """Erase the pages of `region` that are not blank, so that a campaign does not wear the flash for nothing."""
-        content = await self._dut.probe.read(region.start, region.size)
-        for start in range(0, region.size, _PAGE):
-            if content[start : start + _PAGE].count(0xFF) != _PAGE:
-                await self._dut.probe.erase(region.start + start, _PAGE)
 
     async def _power_cycle(self) -> None:
         self._journal.emit("supply", "supply.off", command_t_ns=self._journal.t_ns(await self._dut.supply.off()))
@@ -155,11 +146,7 @@ class TrialRun:
                 await self._flow.look()
                 return True
             reached = await self._flow.advance(
-                bytes.fromhex(trial.new.image_hash),
-                self._read_image(trial.new),
-                trial.request,
-                confirm=trial.confirm,
-                after_install=self._after_install,
+                trial.new, trial.request, confirm=trial.confirm, after_install=self._after_install
             )
             self._after_install = not reached
         except NotFound as error:
@@ -174,7 +161,9 @@ class TrialRun:
     @property
     def _ran_new(self) -> bool:
         states = [event for event in self._journal.events if event.kind == "dut.state"]
-        return bool(states) and states[-1].data["running_hash"] == self._trial.new.image_hash
+        return bool(states) and (
+            states[-1].data["running_hash"] == self._trial.new.image_hash
+        )
 
     async def _wake_up(self) -> bool:
         """Nobody advertises.  Cycle the power once more, as a user would; True when even that does not help."""
@@ -188,6 +177,7 @@ class TrialRun:
     # --------------------------------------------------------------------------------------------------------- observe
     async def _observe(self) -> None:
         """Look from outside, after the last fault: what runs, can it be updated again, is the user's data intact."""
+        self._dut.console.check()
         running = await self._final_look()
         if running is not None and self._trial.again is not None:
             await self._update_again(self._trial.again)
@@ -204,11 +194,11 @@ class TrialRun:
     async def _update_again(self, image: ImageFile) -> None:
         """A further update must still go through to its end."""
         self._journal.emit("run", "again.start", version=image.version)
-        target, after_install = bytes.fromhex(image.image_hash), False
+        after_install = False
         for _ in range(_ATTEMPTS):
             self._recorder.attempt += 1
             try:
-                if await self._flow.advance(target, self._read_image(image), Request.TEST, confirm=True, after_install=after_install):
+                if await self._flow.advance(image, Request.TEST, confirm=True, after_install=after_install):
                     self._journal.emit("run", "again.end", version=image.version, reached=True)
                     return
                 after_install = True
@@ -218,10 +208,13 @@ class TrialRun:
         self._journal.emit("run", "again.end", version=image.version, reached=False)
 
     async def _inspect(self) -> None:
-        """Only now may the probe attach: is the marker in the user data still there, and if not all is well, take the flash along."""
+        """Only now may the probe attach: which image stands in flash, are the user data intact, and is a dump worth keeping?"""
+        images = [image for image in (self._trial.old, self._trial.new, self._trial.again) if image is not None]
+        found = await image_in_flash(self._trial.protocol, self._dut, images, self._image_path)
+        self._journal.emit("probe", "probe.read", what="image", version=found.version if found else None)
         content = await self._dut.probe.read(self._dut.board.memory.user_data.start, _MARKER_SIZE)
         self._journal.emit("probe", "probe.read", what="user_data", matches=content == self._marker)
-        if any(event.kind in ("dut.silent", "fault.unproved") for event in self._journal.events) or content != self._marker:
+        if any(event.kind in _WORTH_A_DUMP for event in self._journal.events) or content != self._marker:
             info = await self._dut.probe.info()
             self._attempt_record.save("flash.bin", await self._dut.probe.read(0, info.flash_size))
             self._journal.emit("probe", "probe.dump", file="flash.bin")

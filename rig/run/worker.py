@@ -57,7 +57,7 @@ def _answer(campaign: Campaign, job: Job) -> Judgement | Failure:
             campaign.plan.bench,
             clock=campaign.plan.clock,
             begin=lambda now: Attempt(job.folder, campaign=campaign.path, number=job.attempt, now=now),
-            read_image=lambda image: campaign.image(image).read_bytes(),
+            image_path=campaign.image,
         )
     except (RigError, OSError) as error:
         return Failure(reason=str(error), fatal=True)

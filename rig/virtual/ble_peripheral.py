@@ -308,7 +308,7 @@ class BlePeripheral:
         self._received.clear()
         if cid == _CID_ATT:
             answer = self._server.answer(payload)
-            if answer is not None:
+            if answer is not None and end is self._end:  # the request may have been to reset
                 self._send(_CID_ATT, answer)
         elif cid == _CID_SMP and self._pairing is not None:
             self._pairing.on_pdu(payload)

@@ -153,9 +153,7 @@ class VirtualController(Controller):
         )  # fmt: skip
         self._emit(head + data)
 
-    def on_hci_le_set_extended_scan_parameters_command(
-        self, command: hci.HCI_LE_Set_Extended_Scan_Parameters_Command
-    ) -> _Status:
+    def on_hci_le_set_extended_scan_parameters_command(self, command: hci.HCI_LE_Set_Extended_Scan_Parameters_Command) -> _Status:
         if self.le_scan_enable:
             return _Status(_Code.COMMAND_DISALLOWED_ERROR)
         self.le_scan_type = command.scan_types[0]
@@ -224,9 +222,7 @@ class VirtualController(Controller):
         self._stop_initiating()
         self._connection_complete(_Code.SUCCESS, handle, end.peer.address, end.connection.parameters)
 
-    def _connection_complete(
-        self, status: int, handle: int, peer: DeviceAddress, parameters: ConnectionParameters | None
-    ) -> None:
+    def _connection_complete(self, status: int, handle: int, peer: DeviceAddress, parameters: ConnectionParameters | None) -> None:
         units = _in_units(parameters) if parameters is not None else (0, 0, 0)
         self.send_hci_packet(
             hci.HCI_LE_Connection_Complete_Event(

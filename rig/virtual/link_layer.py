@@ -75,6 +75,7 @@ class Connection:
         self._channel = 0
         self._pending: Pdu | None = None
         self._out_of_step = False
+        self._asleep = False
         self._timer: asyncio.TimerHandle | None = None
         air.watch(self)
         if self.central.max_octets > DEFAULT_OCTETS:
@@ -111,6 +112,7 @@ class Connection:
             or not (central.established and peripheral.established)
             or central.deaf_until > now
             or peripheral.deaf_until > now
+            or self._pending is not None
             or self._out_of_step
             or central.ending is not None
         )
@@ -120,6 +122,7 @@ class Connection:
         self._channel = (self._channel + self._hop) % DATA_CHANNELS
         if self._pending is not None:
             self._apply_change_when_due(self._pending)
+        self._asleep = self._sleeps(self.peripheral)
         self._exchange(self._anchor)
 
     def _exchange(self, start: float) -> None:
@@ -129,8 +132,7 @@ class Connection:
 
     def _peripheral_listens(self, now: float, pdu: Pdu) -> None:
         central, peripheral = self.central, self.peripheral
-        asleep = self._sleeps(peripheral)
-        heard = not asleep and self._arrives(central, peripheral, pdu, now)
+        heard = not self._asleep and self._arrives(central, peripheral, pdu, now)
         if heard:
             self._receive(peripheral, pdu, now)
         if central.ending is not None:  # that packet was the acknowledgement of a goodbye
@@ -283,6 +285,9 @@ class Connection:
                 end.upper.on_phy(end, control.change)
             else:
                 end.upper.on_parameters(end, control.change)
+                if end.watchdog is not None:  # it counts to the old timeout; the next missed packet sets a new one
+                    end.watchdog.cancel()
+                    end.watchdog = None
 
     # -------------------------------------------------------------------------------------------------------------- end
     def _arm(self, end: LinkEnd) -> None:

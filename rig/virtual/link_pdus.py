@@ -18,6 +18,7 @@ DEFAULT_OCTETS = 27
 """Payload of a data packet before LL_LENGTH_REQ."""
 MAX_OCTETS = 251
 
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectionParameters:
     """`interval_s` 7.5 ms to 4 s, `latency` 0 to 499 events, `timeout_s` 100 ms to 32 s (Vol 4 Part E 7.8.12)."""

@@ -186,9 +186,7 @@ class PairingResponder:
             raise _Refused(_Failure.DHKEY_CHECK_FAILED)
         self._expected = _Code.PAIRING_REQUEST
         self._on_bond(Bond(key=long_term_key, authenticated=self._uses_passkey))
-        self._say(
-            _Code.PAIRING_DHKEY_CHECK, crypto.f6(mac_key, *nonces[::-1], secret, self._response[:3], *addresses[::-1])
-        )
+        self._say(_Code.PAIRING_DHKEY_CHECK, crypto.f6(mac_key, *nonces[::-1], secret, self._response[:3], *addresses[::-1]))
 
     _HANDLERS: ClassVar[dict[_Code, Callable[[PairingResponder, bytes], None]]] = {
         _Code.PAIRING_REQUEST: _on_request,

@@ -64,7 +64,9 @@ class Device:
         await self.radio.advertise(name=NAME, service_uuids=[SERVICE], interval_s=self.advertising_s)
 
     def _service(self) -> Service:
-        def characteristic(uuid: str, properties: frozenset[str], security: Security = Security.OPEN, **hooks: Any) -> Characteristic:
+        def characteristic(
+            uuid: str, properties: frozenset[str], security: Security = Security.OPEN, **hooks: Any
+        ) -> Characteristic:
             return Characteristic(
                 uuid=uuid, properties=properties, security=security,
                 on_write=hooks.get("on_write", self.written.append), on_read=hooks.get("on_read", lambda: self.value),
@@ -122,7 +124,9 @@ async def virtual(*, radio: dict[str, Any] | None = None, **device: Any) -> Asyn
         CURRENT_AIR.reset(token)
 
 
-BENCHES: dict[str, tuple[str, Callable[..., AbstractAsyncContextManager[Bench]]]] = {"bleak on the virtual air": ("virtual", virtual)}
+BENCHES: dict[str, tuple[str, Callable[..., AbstractAsyncContextManager[Bench]]]] = {
+    "bleak on the virtual air": ("virtual", virtual)
+}
 
 Test = Callable[[Bench], Awaitable[Any]]
 
@@ -280,7 +284,11 @@ def test_a_cancelled_read_does_not_give_its_value_to_the_next(on_bench: OnBench)
 async def codes_of(link: GattLink, characteristic: str) -> list[int]:
     """ATT error codes of a read, a write and a subscription; 0 where it is allowed."""
     codes = []
-    for attempt in (link.read(characteristic), link.write(characteristic, b"w", response=True), link.subscribe(characteristic, print)):
+    for attempt in (
+        link.read(characteristic),
+        link.write(characteristic, b"w", response=True),
+        link.subscribe(characteristic, print),
+    ):
         try:
             await attempt
             codes.append(0)
@@ -476,6 +484,20 @@ def test_writes_wait_for_room_and_none_is_lost_or_reordered_on_a_bad_link(on_ben
         assert bench.device.written == messages
         # Without back-pressure all of them would be accepted at once; with it, all but the last queue full.
         assert taken > 1.0
+
+    on_bench(test)
+
+
+def test_lone_messages_on_a_bad_link_arrive_once_each(on_bench: OnBench) -> None:
+    async def test(bench: Bench) -> None:
+        link = await bench.connect()
+        bench.air.set_per(0.4)
+        messages = [struct.pack("<I", number) for number in range(150)]
+        for message in messages:
+            await link.write(ECHO, message, response=False)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(5.0)
+        assert bench.device.written == messages
 
     on_bench(test)
 

@@ -14,6 +14,7 @@ from rig.virtual.secure_dfu.config import (
     Transport,
     default_config,
 )
+from rig.virtual.secure_dfu.factory import factory_flash
 from rig.virtual.secure_dfu.settings import hand_over_bond, hand_over_name
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "SecureDfuConfig",
     "Transport",
     "default_config",
+    "factory_flash",
     "hand_over_bond",
     "hand_over_name",
 ]

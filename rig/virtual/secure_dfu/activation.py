@@ -15,9 +15,10 @@ from rig.formats.dfu_settings import BankCode
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
 from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig
-from rig.virtual.secure_dfu.layout import bank0_start, bank1_start, page_up, softdevice_at
+from rig.virtual.secure_dfu.layout import bank0_start, bank1_start, page_up
 from rig.virtual.secure_dfu.mbr import copy_bootloader
 from rig.virtual.secure_dfu.settings import SettingsStore
+from rig.virtual.secure_dfu.softdevice import softdevice_at
 from rig.virtual.secure_dfu.watchdog import keep_fed
 
 

@@ -56,11 +56,6 @@ class BleLink:
             self._name = page.advertising_name.decode("utf-8", "replace")
         self._requests: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
-    @property
-    def name(self) -> str:
-        """What the device calls itself in DFU mode."""
-        return self._name
-
     async def start(self) -> None:
         """Register the service, advertise, and serve in the background."""
         security = Security.ENCRYPTED if self._config.requires_bonds else Security.OPEN

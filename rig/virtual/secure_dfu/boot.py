@@ -27,8 +27,9 @@ from rig.virtual.secure_dfu.config import (
     config_from_options,
 )
 from rig.virtual.secure_dfu.dfu_mode import DfuMode, PortOf
-from rig.virtual.secure_dfu.layout import bank0_start, softdevice_at
+from rig.virtual.secure_dfu.layout import bank0_start
 from rig.virtual.secure_dfu.settings import SettingsStore
+from rig.virtual.secure_dfu.softdevice import softdevice_at
 from rig.virtual.secure_dfu.validation import passes_boot_validation
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from rig.errors import ConfigError
 from rig.formats import test_key
 from rig.virtual.parts import PAGE_SIZE, PARTS
+from rig.virtual.secure_dfu.softdevice import SOFTDEVICES, SoftDeviceInfo
+
+_T = TypeVar("_T")
 
 MBR_SIZE = 0x1000
 GPREGRET_MAGIC, GPREGRET_MASK, START_BIT = 0xB0, 0xF8, 0x01
@@ -68,6 +71,8 @@ class SecureDfuConfig:
     bootloader_address: int
     backup_address: int
     settings_address: int
+    softdevice: SoftDeviceInfo | None = None
+    """What production puts on the board; the bootloader itself looks at what is in flash."""
     transport: Transport = Transport.BLE
     sdk: int = 17
     hw_version: int = 52
@@ -125,15 +130,18 @@ def default_config(part_name: str) -> SecureDfuConfig:
         raise ConfigError(f"unknown part {part_name!r}; known: {', '.join(PARTS)}")
     end = PARTS[part_name].flash_size
     return SecureDfuConfig(
-        bootloader_address=end - 8 * PAGE_SIZE, backup_address=end - 2 * PAGE_SIZE, settings_address=end - PAGE_SIZE
+        bootloader_address=end - 8 * PAGE_SIZE,
+        backup_address=end - 2 * PAGE_SIZE,
+        settings_address=end - PAGE_SIZE,
+        softdevice=SOFTDEVICES["s132-7.2.0" if part_name == "nrf52832" else "s140-7.2.0"],
     )
 
 
 def config_from_options(part_name: str, options: Mapping[str, Any]) -> SecureDfuConfig:
     """`default_config` changed by the ``bootloader:`` section of a boards file.
 
-    Keys are the fields of `SecureDfuConfig`, except that `key_file` (public key, PEM) stands for `key` and `defects` is a list.
-    Raises `ConfigError`.
+    Keys are the fields of `SecureDfuConfig`, except that `key_file` (public key, PEM) stands for `key`, `defects` is a list, and
+    `softdevice` one of the names known or "none".  Raises `ConfigError`.
     """
     changes = dict(options)
     known = {entry.name for entry in fields(SecureDfuConfig)} - {"key"} | {"key_file"}
@@ -144,15 +152,26 @@ def config_from_options(part_name: str, options: Mapping[str, Any]) -> SecureDfu
     if "defects" in changes:
         changes["defects"] = frozenset(map(str, changes["defects"]))
     if "transport" in changes:
-        changes["transport"] = _transport(str(changes["transport"]))
-    return replace(default_config(part_name), **changes)
+        changes["transport"] = _one_of("transport", {kind.value: kind for kind in Transport}, changes["transport"])
+    if "softdevice" in changes:
+        changes["softdevice"] = _one_of("softdevice", {**SOFTDEVICES, "none": None}, changes["softdevice"])
+    default = default_config(part_name)
+    for name, value in changes.items():
+        _check_type(name, value, getattr(default, name))
+    return replace(default, **changes)
 
 
-def _transport(name: str) -> Transport:
-    try:
-        return Transport(name)
-    except ValueError:
-        raise ConfigError(f"unknown transport {name!r}; known: {', '.join(Transport)}") from None
+def _check_type(name: str, value: object, default: object) -> None:
+    """Numbers are numbers and switches are switches: a quoted one would silently never be equal."""
+    wanted = (int, float) if isinstance(default, float) else type(default)
+    if name not in {"key", "softdevice"} and (not isinstance(value, wanted) or isinstance(value, bool) is not isinstance(default, bool)):
+        raise ConfigError(f"bootloader option {name!r} must be like {default!r}, not {value!r}")
+
+
+def _one_of(option: str, known: Mapping[str, _T], name: object) -> _T:
+    if name not in known:
+        raise ConfigError(f"unknown {option} {name!r}; known: {', '.join(sorted(known))}")
+    return known[str(name)]
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePublicKey:

@@ -52,11 +52,6 @@ class FlashQueue:
         self._paused = False
         self._resting = asyncio.Event()
 
-    @property
-    def depth(self) -> int:
-        """Operations waiting or under way."""
-        return len(self._entries)
-
     def erase(self, address: int, done: Callable[[], None] | None = None) -> bool:
         """Queue the erase of a page; False when the queue is full or the address is no page.  `done` is called after it."""
         return address % PAGE_SIZE == 0 and self._put(_Erase(address=address, done=done))

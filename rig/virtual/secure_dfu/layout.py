@@ -1,55 +1,17 @@
-"""Where firmware lies: the SoftDevice's information structure, the two banks, and the choice between single and dual bank.
+"""Where firmware lies: the two banks, and the choice between single and dual bank.
 
 Bank 0 begins above the SoftDevice; bank 1 begins on the first page behind the firmware in bank 0, so it moves with every update.
 
-Source: nRF5 SDK 17.0.2, `bootloader/dfu/nrf_dfu_utils.c`, `nrf_bootloader_info.h`.
+Source: nRF5 SDK 17.0.2, `bootloader/dfu/nrf_dfu_utils.c`.
 """
 
 from __future__ import annotations
-
-import struct
-from dataclasses import dataclass
 
 from rig.formats.dfu_settings import BankCode, DfuSettings
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE
 from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig
-
-SOFTDEVICE_MAGIC = 0x51B1E5DB
-_INFO_AT = 0x2000
-_INFO = struct.Struct("<B3xIIHxxII")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftDeviceInfo:
-    """What a SoftDevice says about itself.  `size` (bytes) includes the MBR; `version` is major · 1 000 000 + minor · 1000 + bug fix."""
-
-    size: int
-    firmware_id: int
-    softdevice_id: int
-    version: int
-
-    @property
-    def major(self) -> int:
-        """Major version; updates to another one invalidate the application."""
-        return self.version // 1_000_000
-
-    def encode(self) -> bytes:
-        """The structure as it stands 0x2000 bytes into a SoftDevice."""
-        return _INFO.pack(_INFO.size, SOFTDEVICE_MAGIC, self.size, self.firmware_id, self.softdevice_id, self.version)
-
-
-def softdevice_at(cpu: Cpu, address: int) -> SoftDeviceInfo | None:
-    """The SoftDevice that starts at `address`, or None."""
-    struct_size, magic, size, firmware_id, softdevice_id, version = _INFO.unpack(cpu.read(address + _INFO_AT, _INFO.size))
-    if magic != SOFTDEVICE_MAGIC:
-        return None
-    return SoftDeviceInfo(
-        size=size,
-        firmware_id=firmware_id,
-        softdevice_id=softdevice_id if struct_size > 0x10 else 0,
-        version=version if struct_size > 0x14 else 0,
-    )
+from rig.virtual.secure_dfu.softdevice import softdevice_at
 
 
 def page_up(address: int) -> int:

@@ -19,9 +19,10 @@ from rig.virtual.parts import PAGE_SIZE
 from rig.virtual.secure_dfu.codes import RESPONSE, ExtendedError, FirmwareKind, ObjectType, Opcode, Result, Verdict
 from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig, Transport
 from rig.virtual.secure_dfu.flash_queue import FlashQueue
-from rig.virtual.secure_dfu.layout import bank0_start, softdevice_at
+from rig.virtual.secure_dfu.layout import bank0_start
 from rig.virtual.secure_dfu.packet_buffers import PacketBuffers
 from rig.virtual.secure_dfu.settings import SettingsStore
+from rig.virtual.secure_dfu.softdevice import softdevice_at
 from rig.virtual.secure_dfu.transfer import DATA_OBJECT_MAX, Checksum, Transfer, Written
 
 _PROTOCOL_VERSION = 1

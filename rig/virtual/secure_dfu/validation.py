@@ -25,7 +25,8 @@ from rig.model import Region
 from rig.virtual.cpu import Cpu
 from rig.virtual.secure_dfu.codes import ExtendedError, Result, Verdict
 from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig
-from rig.virtual.secure_dfu.layout import page_up, softdevice_at
+from rig.virtual.secure_dfu.layout import page_up
+from rig.virtual.secure_dfu.softdevice import softdevice_at
 
 _KNOWN_TYPES = (FirmwareType.APPLICATION, FirmwareType.SOFTDEVICE, FirmwareType.BOOTLOADER, FirmwareType.SOFTDEVICE_BOOTLOADER)
 _SIGNATURE_SIZE = 64

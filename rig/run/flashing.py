@@ -1,0 +1,69 @@
+"""What the probe does for a trial: put the board into its known state, and look into its flash at the end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rig.bench import Dut
+from rig.errors import InstrumentError
+from rig.formats.dfu_settings import factory_page
+from rig.images import dfu
+from rig.model import ImageFile, Protocol, Region, Trial
+
+_PAGE = 4096
+
+ImagePath = Callable[[ImageFile], Path]
+
+
+async def place_old_image(trial: Trial, dut: Dut, image_path: ImagePath) -> None:
+    """The old image as production would have flashed it, and nothing of an earlier update left."""
+    if trial.protocol is Protocol.SMP:
+        await _place_for_mcuboot(trial, dut, image_path)
+    else:
+        await _place_for_secure_dfu(trial, dut, image_path)
+
+
+async def _place_for_mcuboot(trial: Trial, dut: Dut, image_path: ImagePath) -> None:
+    """Old image in the primary slot, no trailer, secondary slot blank or staged with the new image."""
+    memory, probe = dut.board.memory, dut.probe
+    await probe.program(memory.primary.start, image_path(trial.old).read_bytes())
+    await probe.erase(memory.primary.end - _PAGE, _PAGE)
+    await _blank(dut, memory.secondary)
+    if trial.staged:
+        await probe.program(memory.secondary.start + memory.upload_offset, image_path(trial.new).read_bytes())
+
+
+async def _place_for_secure_dfu(trial: Trial, dut: Dut, image_path: ImagePath) -> None:
+    """Old application in bank 0, the rest of the room blank, and the settings page with its backup that vouch for it."""
+    memory, probe = dut.board.memory, dut.probe
+    if memory.settings is None or memory.settings_backup is None:
+        raise InstrumentError(f"{dut.board.name}.memory", "the memory map names no settings pages", hint="use the preset secure-dfu")
+    (application,) = dfu.read(image_path(trial.old)).images
+    await _blank(dut, memory.primary)
+    await probe.program(memory.primary.start, application.firmware)
+    page = factory_page(application=application.firmware, app_version=application.packet.command.fw_version or 0, bootloader_version=1)
+    await probe.program(memory.settings.start, page)
+    await probe.program(memory.settings_backup.start, page)
+
+
+async def _blank(dut: Dut, region: Region) -> None:
+    """Erase the pages of `region` that are not blank, so that a campaign does not wear the flash for nothing."""
+    content = await dut.probe.read(region.start, region.size)
+    for start in range(0, region.size, _PAGE):
+        if content[start : start + _PAGE].count(0xFF) != _PAGE:
+            await dut.probe.erase(region.start + start, _PAGE)
+
+
+async def image_in_flash(protocol: Protocol, dut: Dut, images: Sequence[ImageFile], image_path: ImagePath) -> ImageFile | None:
+    """Which of `images` stands in the place that runs, bit by bit; None when none of them does."""
+    start = dut.board.memory.primary.start
+    for image in images:
+        if protocol is Protocol.SMP:
+            data = image_path(image).read_bytes()
+            if await dut.probe.read(start, len(data)) == data:
+                return image
+        elif hashlib.sha256(await dut.probe.read(start, image.size)).hexdigest() == image.image_hash:
+            return image
+    return None

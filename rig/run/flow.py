@@ -1,0 +1,78 @@
+"""What every update protocol's flow has in common: finding the board, and the three things that a trial asks of it.
+
+A flow keeps no state of its own between attempts; after a fault it starts again from what the device says, as a phone would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rig.bench import Dut
+from rig.model import ImageFile, Request, Trial
+from rig.ports import Advertisement, GattLink
+from rig.run.record import ConsoleLines, Recorder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """What the device says of itself.  `image_hash` is None where the protocol does not tell it."""
+
+    version: str
+    image_hash: str | None
+    confirmed: bool
+
+    def runs(self, image: ImageFile) -> bool:
+        """Whether this is `image`: by hash where it is known, else by version."""
+        return self.image_hash == image.image_hash if self.image_hash is not None else self.version == image.version
+
+
+class UpdateFlow(Protocol):
+    """One update protocol as a trial sees it.  Every method raises `DutError` when the device does not play along."""
+
+    async def advance(self, image: ImageFile, request: Request, *, confirm: bool, after_install: bool) -> bool:
+        """Connect once and do the next thing; True when the device runs `image`, confirmed when `confirm`."""
+        ...
+
+    async def reboot(self) -> Running:
+        """Reset the device without a request pending and read its state: an unconfirmed image must be gone after this."""
+        ...
+
+    async def look(self) -> Running:
+        """Connect, read the state, disconnect."""
+        ...
+
+
+class Flow:
+    """The parts that flows share."""
+
+    def __init__(
+        self, trial: Trial, dut: Dut, recorder: Recorder, console: ConsoleLines, image_path: Callable[[ImageFile], Path]
+    ) -> None:
+        self._trial = trial
+        self._dut = dut
+        self._recorder = recorder
+        self._emit = recorder.journal.emit
+        self._console = console
+        self._image_path = image_path
+        self._limits = trial.limits
+
+    async def _find(self, accept: Callable[[Advertisement], bool]) -> Advertisement:
+        """Scan until `accept` likes an advertisement; raises `NotFound`."""
+        found = await self._dut.radio.find(accept, timeout_s=self._limits.discover_s)
+        self._emit("radio", "radio.found", address=found.address, name=found.name, rssi_dbm=found.rssi_dbm)
+        return found
+
+    def _is_named_or_addressed(self, seen: Advertisement) -> bool:
+        """Whether `seen` is the board's application: by address where the boards file gives it, else by name."""
+        board = self._dut.board
+        if board.ble_address is not None:
+            return seen.address.upper() == board.ble_address.upper()
+        return seen.name == board.ble_name
+
+    async def _close(self, link: GattLink) -> None:
+        if link.is_up:
+            await link.disconnect()
+        self._emit("radio", "radio.lost", reason=link.lost_reason)
