@@ -4,6 +4,7 @@ Requested, delivered and proved are three events.  A cut is *requested* when the
 supply's own samples show VDD falling (or, where the supply cannot sense VDD, when the command had left), and *proved* when
 independent witnesses agree that the SoC was without power: VDD seen low and a console that stayed silent while it was, and no boot
 afterwards that gives another reset reason than power-on.  Where nobody watches VDD, that reset reason must have been printed.
+A bootloader that resets the SoC itself before the application runs leaves "soft reset" there, which then says nothing either way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from rig.model import Event, Phase, PowerCut, Trigger, TriggerKind
 from rig.ports import OperationCounter, PowerSupply, SupplyCapability, SupplyTrace
 
 _VDD_BIT = 0x01
+_SOFT_RESET = 1 << 2
+"""RESETREAS.SREQ (nRF52 Product Specification, POWER)."""
 _BASELINE_S = 0.005
 _AFTER_ON_S = 0.005
 _CONSOLE_DELAY_S = 0.02
@@ -55,6 +58,7 @@ class Injector:
         counter: OperationCounter | None,
         journal: Journal,
         reset_reason: str,
+        bootloader_resets: bool,
         save_trace: Callable[[str, SupplyTrace], str],
     ) -> None:
         self._fault = fault
@@ -62,6 +66,7 @@ class Injector:
         self._counter = counter
         self._journal = journal
         self._reset_reason = re.compile(reset_reason)
+        self._bootloader_resets = bootloader_resets
         self._save_trace = save_trace
         self._phase = ""
         self._matches = 0
@@ -248,12 +253,13 @@ class Injector:
         return not any(first <= when <= last for when, _ in cut.lines)
 
     def _reset_reason_after(self, cut: _Cut) -> bool | None:
-        """Whether the first reset reason printed after power came back was power-on; None when none was printed."""
+        """Whether the first reset reason printed after power came back was power-on; None when nothing can be told."""
         on_s = self._journal.t_ns(cut.on_s) / 1e9
         for when, text in cut.lines:
             found = self._reset_reason.search(text)
             if when > on_s and found:
-                return int(found.group(1), 16) == 0
+                reason = int(found.group(1), 16)
+                return None if self._bootloader_resets and reason == _SOFT_RESET else reason == 0
         return None
 
 

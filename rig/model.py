@@ -134,6 +134,15 @@ class ImageFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """The packages that a scenario has for one board."""
+
+    old: ImageFile
+    new: ImageFile
+    again: ImageFile | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Region:
     """A half-open range of flash, [start, start + size)."""
 

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from rig.model import Board, ImageFile, Phase, PowerCut, Protocol, Trial, Trigger, TriggerKind
+from rig.model import Board, ImageSet, Phase, PowerCut, Protocol, Trial, Trigger, TriggerKind
 from rig.scenario import Bound, Choice, Draw, FaultShare, Fixed, PowerCutTemplate, Scenario
 
 _LARGEST_CHUNK = {Protocol.SMP: 2475, Protocol.SECURE_DFU: 4096}
 """Bytes.  No SMP server of the boards in use takes more per request, and Secure DFU confirms objects of one page, so every image
 has at least size / this many chunks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSet:
-    """The packages of one scenario for one board."""
-
-    old: ImageFile
-    new: ImageFile
-    again: ImageFile | None
 
 
 def plan(

@@ -9,6 +9,7 @@ from rig.model import (
     Board,
     Expectation,
     ImageFile,
+    ImageSet,
     InstrumentSpec,
     Limits,
     MemoryMap,
@@ -18,7 +19,7 @@ from rig.model import (
     Request,
     TriggerKind,
 )
-from rig.plan import ImageSet, plan
+from rig.plan import plan
 from rig.scenario import (
     Acceptance,
     BoardSelection,

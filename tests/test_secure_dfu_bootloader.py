@@ -26,7 +26,8 @@ from rig.formats.dfu_settings import (
 from rig.model import MemoryMap, Region
 from rig.virtual.cpu import BoardFacts, ResetReason
 from rig.virtual.parts import PARTS
-from rig.virtual.secure_dfu import SecureDfuBootloader, default_config, hand_over_name
+from rig.virtual.secure_dfu import SecureDfuBootloader, default_config, factory_flash, hand_over_bond, hand_over_name
+from rig.virtual.secure_dfu.config import config_from_options
 from tests.instant_dfu_cpu import BANK0, Board, Life, image, on_virtual_time
 from tests.instant_dfu_host import KEY, Update, enter_dfu, live
 
@@ -63,6 +64,8 @@ def test_options_come_from_the_boards_file(tmp_path):
         build(facts, single_bank=1)
     with pytest.raises(ConfigError, match="whole words"):
         build(facts, max_mtu=100)
+    with pytest.raises(ConfigError, match="unknown softdevice 's113'; known: none, s132"):
+        build(facts, softdevice="s113")
     with pytest.raises(ConfigError, match="unknown transport 'usb'; known: ble, serial"):
         build(facts, transport="usb")
     with pytest.raises(ConfigError, match="no UART that receives"):
@@ -74,6 +77,24 @@ def test_options_come_from_the_boards_file(tmp_path):
         build(facts, key_file=tmp_path / "none.pem")
     with pytest.raises(ConfigError, match="unknown part"):
         default_config("nrf53")
+
+
+@pytest.mark.parametrize(("part", "softdevice", "start"), [
+    ("nrf52840", "s140-7.2.0", 0x27000), ("nrf52832", "s132-7.2.0", 0x26000), ("nrf52832", "s140-7.2.0", 0x27000), ("nrf52840", "none", 0x1000),
+])  # fmt: skip
+def test_the_factory_flash_holds_what_the_bootloader_looks_for(part, softdevice, start):
+    config = config_from_options(part, {"softdevice": softdevice})
+    board = Board(part=part, config=config, softdevice=None)
+    for address, content in factory_flash(config):
+        board.poke(address, content)
+    page = factory_page(application=OLD)
+    board.poke(start, OLD)
+    board.poke(config.settings_address, page)
+    board.poke(config.backup_address, page)
+    before = bytes(board.flash)
+    assert boot(board) == f"app 0x{start:x}"
+    assert board.flash == before
+    assert before[config.bootloader_address : config.backup_address].count(b"\xff" * 16) == 0
 
 
 # ------------------------------------------------------------------------------------------------------- boot decision
@@ -313,5 +334,23 @@ def test_the_application_hands_over_its_name_once():
         assert board.settings.advertising_name is board.backup.advertising_name is None
         await live(enter_dfu(board), look)
         assert names == ["Thermostat 7", "DfuTarg"]
+
+    on_virtual_time(story())
+
+
+def test_the_application_hands_over_a_bond_once():
+    """With the bond the bootloader of a bonded product comes up in DFU mode instead of resetting for ever."""
+    config = replace(default_config("nrf52840"), requires_bonds=True)
+    board = Board(application=OLD, config=config)
+
+    async def story():
+        assert await live(enter_dfu(board)) == "reset"
+        board.gpregret[0] = 0
+        assert await live(board) == APP
+        life = Life(board)
+        assert await hand_over_bond(life, config, bytes(range(60)))
+        assert not await hand_over_bond(life, config, bytes(60))
+        assert await live(enter_dfu(board)) == "dfu"
+        assert board.backup.peer_data == bytes(range(60))
 
     on_virtual_time(story())

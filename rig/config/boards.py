@@ -53,9 +53,27 @@ def _preset(soc: str, mode: str) -> MemoryMap:
     return MemoryMap(primary=primary, secondary=secondary, user_data=storage, upload_offset=offset)
 
 
+def _secure_dfu_map(soc: str) -> MemoryMap:
+    """The nRF5 SDK's BLE bootloader examples: S132 7.2 on the nRF52832, S140 7.2 on the others.
+
+    Source: nRF5 SDK 17.0.2, linker files of `examples/dfu/secure_bootloader`; three pages of application data below the bootloader.
+    """
+    end = SOCS[soc].flash_size
+    bootloader, own_data = end - 8 * PAGE_SIZE, 3 * PAGE_SIZE
+    start = 0x26000 if soc == "nrf52832" else 0x27000
+    room = bootloader - own_data - start
+    return MemoryMap(
+        primary=Region(start=start, size=room),
+        secondary=Region(start=start + room, size=0),
+        user_data=Region(start=start + room, size=own_data),
+        settings=Region(start=end - PAGE_SIZE, size=PAGE_SIZE),
+        settings_backup=Region(start=end - 2 * PAGE_SIZE, size=PAGE_SIZE),
+    )
+
+
 def _memory(entry: PresetMemory | ExplicitMemory, soc: str) -> MemoryMap:
     if isinstance(entry, PresetMemory):
-        return _preset(soc, entry.preset)
+        return _secure_dfu_map(soc) if entry.preset == "secure-dfu" else _preset(soc, entry.preset)
     return MemoryMap(
         primary=_region(entry.primary),
         secondary=_region(entry.secondary),
@@ -100,6 +118,7 @@ def _read_board(node: Node, document: Document, bench: InstrumentSpec | None) ->
         return None
     _check_memory(entry, node, document)
     _check_voltage(entry, node, document)
+    _check_address(entry, node, document)
     if not entry.complete:
         return None
     board = _board(entry.model)
@@ -122,6 +141,7 @@ def _board(entry: BoardEntry) -> Board:
         radio=_spec(entry.radio),
         counter=_spec(entry.counter) if entry.counter else None,
         signals=ConsoleSignals(reset_reason=entry.signals.reset_reason, ready=entry.signals.ready),
+        in_place=entry.in_place,
         sacrificial=entry.sacrificial,
         model=entry.model,
     )
@@ -141,10 +161,10 @@ def _check_memory(entry: Checked[BoardEntry], node: Node, document: Document) ->
     assert memory is not None
     form = entry.model.memory
     if isinstance(form, PresetMemory):
-        if entry.has("protocol") and entry.model.protocol is Protocol.SECURE_DFU:
+        if entry.has("protocol") and (entry.model.protocol is Protocol.SECURE_DFU) != (form.preset == "secure-dfu"):
             at = memory.child("preset") or memory
-            hint = "write primary (bank 0), secondary (bank 1) and user_data out"
-            document.report(at.at, key=key_path(at.loc), reason="presets are memory maps of MCUboot boards", hint=hint)
+            hint = "secure-dfu goes with protocol secure_dfu, the others with smp"
+            document.report(at.at, key=key_path(at.loc), reason=f"is no memory map of a {entry.model.protocol} board", hint=hint)
         return
     regions = {name: region for name in ExplicitMemory.model_fields if isinstance(region := getattr(form, name), RegionEntry)}
     for name, region in regions.items():
@@ -156,6 +176,14 @@ def _check_memory(entry: Checked[BoardEntry], node: Node, document: Document) ->
         if one.start < two.start + two.size and two.start < one.start + one.size:
             at = memory.child(second) or memory
             document.report(at.at, key=key_path(at.loc), reason=f"overlaps {first}")
+
+
+def _check_address(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
+    """In DFU mode the board is found by its address plus one."""
+    if entry.has("protocol", "ble") and entry.model.protocol is Protocol.SECURE_DFU and entry.model.ble.address is None:
+        at = node.child("ble") or node
+        reason = "a secure_dfu board needs its address, since its bootloader advertises the address plus one"
+        document.report(at.at, key=key_path((*at.loc, "address")), reason=reason)
 
 
 def _check_voltage(entry: Checked[BoardEntry], node: Node, document: Document) -> None:

@@ -9,7 +9,7 @@ from rig.config.boards import BoardsFile, known_board
 from rig.errors import ConfigError, Problem
 from rig.formats import compatibility, mcuboot_image
 from rig.formats.soc import PAGE_SIZE
-from rig.model import Board, TriggerKind
+from rig.model import Board, Protocol, TriggerKind
 from rig.scenario import ImageBuild, ImageChoice, ImagePath, Images, ImageSource, Scenario
 
 
@@ -84,6 +84,11 @@ def _images(scenario: Scenario, board: Board) -> Iterator[Problem]:
         if source is None:
             continue
         key = f"images.{role}" + ("" if choice.every is not None else f".{board.soc}")
+        if scenario.protocol is Protocol.SECURE_DFU:
+            if isinstance(source, ImageBuild) and source.size > board.memory.primary.size:
+                too_large = f"{source.size} bytes do not fit: board {board.name!r} has room for {board.memory.primary.size}"
+                yield _problem(scenario, f"{key}.build.size", key, reason=too_large)
+            continue
         if isinstance(source, ImageBuild):
             size = mcuboot_image.BUILT_HEADER_SIZE + source.size + mcuboot_image.BUILT_TLV_SIZE_MAX
             if reason := _too_large(size, role, board):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,8 +183,13 @@ def _report(document: Document, *loc: str | int, reason: str, hint: str = "") ->
 
 
 def _check_protocol(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
-    if entry.has("protocol") and entry.model.protocol is Protocol.SECURE_DFU:
-        _report(document, "protocol", reason="images for secure_dfu can neither be read nor built by this version", hint="use smp")
+    """What Secure DFU cannot do: a bootloader that installs for good neither stages nor rolls back."""
+    if not (entry.has("protocol") and entry.model.protocol is Protocol.SECURE_DFU):
+        return
+    if entry.has("update") and entry.model.update.staged:
+        _report(document, "update", "staged", reason="nothing can be staged for secure_dfu", hint="leave it out")
+    if entry.has("expect") and entry.model.expect is Expectation.ROLLED_BACK:
+        _report(document, "expect", reason="a secure_dfu bootloader never rolls back", hint="write updated or refused")
 
 
 def _check_files(document: Document) -> None:
@@ -197,7 +204,7 @@ def _check_files(document: Document) -> None:
         try:
             if node.loc[-1] == "key":
                 signing_key.load(data)
-            else:
+            elif not zipfile.is_zipfile(io.BytesIO(data)):  # DFU packages are read when the images are provided
                 hashes[node.loc] = mcuboot_image.parse(data).image_hash
         except ConfigError as error:
             document.report(node.at, key=key_path(node.loc), reason=f"{node.value}: {error}")

@@ -150,10 +150,10 @@ class Region(Strict):
 
 
 class PresetMemory(Strict):
-    """The memory map that Zephyr's board files give the SoC."""
+    """The memory map that Zephyr's board files, or the nRF5 SDK's BLE bootloader examples, give the SoC."""
 
-    preset: Literal["swap-offset", "swap-move", "swap-scratch", "overwrite-only"]
-    """How MCUboot was built: swap-offset, swap-move, swap-scratch or overwrite-only."""
+    preset: Literal["swap-offset", "swap-move", "swap-scratch", "overwrite-only", "secure-dfu"]
+    """How MCUboot was built: swap-offset, swap-move, swap-scratch or overwrite-only; secure-dfu for boards of that protocol."""
 
 
 class ExplicitMemory(Strict):
@@ -221,6 +221,8 @@ class BoardEntry(Strict):
     """Counts flash operations; leave it out where nothing can."""
     signals: Signals = Signals()
     """Console lines that the rig understands."""
+    in_place: bool = False
+    """Whether the product declares that an update overwrites its application (Secure DFU, single bank); false when left out."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
     model: Annotated[dict[str, Any], Field(default_factory=dict)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import ConfigError
@@ -10,20 +9,12 @@ from rig.formats import signing_key
 from rig.formats.test_key import PrivateKey, SignatureAlgorithm
 from rig.images import mcuboot
 from rig.images.sample_app import build_signed
-from rig.model import Board, ImageFile
-from rig.scenario import ImageBuild, ImageChoice, Images
+from rig.images.sample_package import build_package, dfu_image_file
+from rig.model import Board, ImageFile, ImageSet, Protocol
+from rig.scenario import ImageBuild, ImageChoice, Images, ImageSource
 
 
-@dataclass(frozen=True, kw_only=True)
-class Packages:
-    """The images of a scenario for one board, as a plan pins them."""
-
-    old: ImageFile
-    new: ImageFile
-    again: ImageFile | None
-
-
-def provide(images: Images, board: Board, folder: Path) -> Packages:
+def provide(images: Images, board: Board, folder: Path) -> ImageSet:
     """Read or build every image that `board` needs; what is built lies in `folder` afterwards.
 
     Boards with the same SoC and memory map get the same files.  Raises `ConfigError` when an image is missing, broken, or not for
@@ -35,6 +26,8 @@ def provide(images: Images, board: Board, folder: Path) -> Packages:
         source = choice.source(board.soc)
         if source is None:
             raise ConfigError(f"the scenario has no image {role!r} for {board.soc} (board {board.name!r})")
+        if board.protocol is Protocol.SECURE_DFU:
+            return _dfu_package(source, board=board, folder=folder, role=role, key=key)
         if isinstance(source, ImageBuild):
             algorithm = SignatureAlgorithm(images.signature)
             return build_signed(
@@ -44,11 +37,17 @@ def provide(images: Images, board: Board, folder: Path) -> Packages:
         mcuboot.check_fits(on_disk, board)
         return on_disk.record
 
-    return Packages(
+    return ImageSet(
         old=one("old", images.old),
         new=one("new", images.new),
         again=one("again", images.again) if images.again else None,
     )
+
+
+def _dfu_package(source: ImageSource, *, board: Board, folder: Path, role: str, key: PrivateKey | None) -> ImageFile:
+    if isinstance(source, ImageBuild):
+        return build_package(source, soc=board.soc, memory=board.memory, folder=folder, role=role, key=key)
+    return dfu_image_file(Path(source.path), board)
 
 
 def _key(path: str) -> PrivateKey:

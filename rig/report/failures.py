@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,11 @@ def grouped(failed: Sequence[Failure]) -> list[Group]:
     return groups
 
 
+def folder_argument(campaign: Campaign) -> str:
+    """The campaign's folder as a command line wants it, from where the report was asked for."""
+    return shlex.quote(str(campaign.path))
+
+
 def described(campaign: Campaign, record: TrialRecord, *, quoted: bool = False) -> Failure:
     """One judged trial for the page."""
     trial, judgement = record.trial, record.judgement
@@ -104,7 +110,7 @@ def described(campaign: Campaign, record: TrialRecord, *, quoted: bool = False) 
         reason=judgement.reason,
         stratum=trial.stratum,
         seed=trial.seed,
-        replay=f"rig replay {campaign.path.name} {trial.id}",
+        replay=f"rig replay {folder_argument(campaign)} {trial.id}",
         links=tuple(Link(name=name, target=quote(f"{folder.as_posix()}/{name}")) for name in names),
     )
     if not quoted:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rig.accept import Decision, Word
 from rig.model import Trial, Verdict
 from rig.report import statistics
-from rig.report.failures import described
+from rig.report.failures import described, folder_argument
 from rig.report.table import fault_name
 from rig.report.words import at_most, visible
 from rig.store import Campaign, TrialRecord
@@ -79,4 +79,4 @@ def _told(campaign: Campaign, record: TrialRecord) -> str:
     judgement = record.judgement
     assert judgement is not None
     where = f"{record.trial.id} on {record.trial.board}: {judgement.outcome.value} in {judgement.fault_phase or 'no fault'}"
-    return f"{where}; {judgement.reason}; rig replay {campaign.path.name} {record.trial.id}"
+    return f"{where}; {judgement.reason}; rig replay {folder_argument(campaign)} {record.trial.id}"

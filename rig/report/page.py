@@ -109,7 +109,7 @@ def render(contents: Contents) -> str:
         staged=sum(record.trial.staged for record in records),
         parquet_hint="" if contents.has_parquet else PARQUET_HINT,
         files=layout,
-        folder=contents.campaign.path.name,
+        folder=failures.folder_argument(contents.campaign),
         summary=_script_json(contents.summary),
     )
 
@@ -221,7 +221,7 @@ def _downtime(table: pd.DataFrame) -> Figure:
 
 def _steps(contents: Contents, count: Tally, failed: Sequence[failures.Failure], lost: Sequence[failures.Failure]) -> list[Step]:
     """What to do next, the most urgent first."""
-    folder, steps = contents.campaign.path.name, []
+    folder, steps = failures.folder_argument(contents.campaign), list[Step]()
     for group in failures.grouped(failed)[:5]:
         where = "with no fault at all" if group.phase == "control" else f"after a cut in {words.phase(group.phase)}"
         text = f"Find out why {words.count(len(group.trials), 'update')} ended {group.outcome} {where} on {_some(group.boards)}."

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rig.config import Configuration
-from rig.errors import ConfigError
+from rig.errors import ConfigError, Problem
 from rig.images.provide import provide
-from rig.model import Trial
-from rig.plan import ImageSet, plan
+from rig.model import Board, ImageSet, Trial
+from rig.plan import plan
+from rig.scenario import Scenario
 from rig.store import Acceptance, Campaign, Plan, ScenarioPlan, collect_provenance
 
 
@@ -22,9 +23,17 @@ def plan_trials(
     for scenario in configuration.scenarios:
         for board in configuration.boards.boards:
             if scenario.runs_on(board):
-                packages = provide(scenario.images, board, image_folder)
-                sets[scenario.name, board.name] = ImageSet(old=packages.old, new=packages.new, again=packages.again)
+                sets[scenario.name, board.name] = _provide(scenario, board, image_folder)
     return plan(configuration.scenarios, configuration.boards.boards, sets, seed=seed, trials=trials)
+
+
+def _provide(scenario: Scenario, board: Board, folder: Path) -> ImageSet:
+    try:
+        return provide(scenario.images, board, folder)
+    except ConfigError as error:
+        place = scenario.places.get("images")
+        line, column = (place.line, place.column) if place else (0, 0)
+        raise ConfigError([Problem(file=scenario.file, line=line, column=column, key="images", reason=str(error))]) from error
 
 
 def create_campaign(
@@ -52,7 +61,7 @@ def create_campaign(
             seed=configuration.scenarios[0].seed if seed is None else seed,
             clock=clock,
             bench=configuration.boards.bench,
-            boards=configuration.boards.boards,
+            boards=tuple(board for board in configuration.boards.boards if board.name in {trial.board for trial in dealt}),
             scenarios=tuple(
                 ScenarioPlan(
                     name=scenario.name,

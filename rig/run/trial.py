@@ -114,6 +114,7 @@ class TrialRun:
             counter=self._dut.counter,
             journal=self._journal,
             reset_reason=self._dut.board.signals.reset_reason,
+            bootloader_resets=self._trial.protocol is Protocol.SECURE_DFU,
             save_trace=self._attempt_record.save_trace,
         )
         await injector.arm()

@@ -22,6 +22,8 @@ T = TypeVar("T")
 Reader = Callable[[Json, str], Any]
 """Takes a value and the name of its place, for instance ``trials[3].limits``."""
 
+_FOREIGN = "another version of rig wrote this file, or it was changed by hand"
+
 canonical: Callable[[Json], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 """JSON on one line with sorted keys; equal values give equal text."""
 
@@ -90,7 +92,7 @@ def _record_reader(kind: type) -> Reader:
         dot = place + "." if place else ""
         if value.keys() != readers.keys():
             for name in sorted(value.keys() ^ readers.keys()):
-                raise _Mismatch(f"{dot}{name}: {'unknown' if name in value else 'missing'} field")
+                raise _Mismatch(f"{dot}{name}: {'unknown' if name in value else 'missing'} field; {_FOREIGN}")
         return kind(**{name: reader(value[name], dot + name) for name, reader in readers.items()})
 
     return read

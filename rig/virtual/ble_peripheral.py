@@ -121,6 +121,15 @@ class BlePeripheral:
         self._advertisement = (data, response, interval_s)
         self._resume_advertising()
 
+    @property
+    def address(self) -> str:
+        """The address that it advertises."""
+        return str(self._address)
+
+    def use_address(self, address: str) -> None:
+        """Advertise another address from the next advertisement on, as a bootloader does to be told from its application."""
+        self._address = DeviceAddress.parse(address)
+
     async def stop_advertising(self) -> None:
         self._advertisement = None
         if self._advertiser is not None:

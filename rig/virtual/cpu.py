@@ -110,7 +110,10 @@ class Cpu(Protocol):
 
 
 class Bootloader(Protocol):
-    """What runs first after every reset.  Built once per board from ``bootloader:`` in the boards file."""
+    """What runs first after every reset.  Built once per board from ``bootloader:`` in the boards file.
+
+    A class may have a `factory_flash` as well: pairs of address and bytes that a new board holds beside the application.
+    """
 
     async def boot(self, cpu: Cpu) -> Entry | None:
         """Do what the bootloader does and return where to jump, or None when it halts for good."""

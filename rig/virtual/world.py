@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from rig.errors import ConfigError, InstrumentError
 from rig.formats.sample_app import SampleApp
-from rig.model import Board
+from rig.model import Board, Protocol
 from rig.virtual.air import CURRENT_AIR, Air
 from rig.virtual.clock import VirtualTimeLoop
 from rig.virtual.cpu import Application, BoardFacts, Bootloader
@@ -26,8 +26,14 @@ from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.soc import Soc
 from rig.virtual.wires import CURRENT_WIRES, Wires
 
-_DEFAULT_BOOTLOADER = "rig.virtual.mcuboot:Mcuboot"
-_DEFAULT_APPLICATION = "rig.virtual.smp_application:SmpApplication"
+_DEFAULT_BOOTLOADER = {
+    Protocol.SMP: "rig.virtual.mcuboot:Mcuboot",
+    Protocol.SECURE_DFU: "rig.virtual.secure_dfu:SecureDfuBootloader",
+}
+_DEFAULT_APPLICATION = {
+    Protocol.SMP: "rig.virtual.smp_application:SmpApplication",
+    Protocol.SECURE_DFU: "rig.virtual.dfu_application:DfuApplication",
+}
 _SECTIONS = ("bootloader", "application", "power", "soc")
 
 CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
@@ -44,9 +50,10 @@ class VirtualBoard:
         facts = BoardFacts(name=board.name, part=part, memory=board.memory, ble_name=board.ble_name, ble_address=address)
         self.power = PowerNode(**_section(board, "power"))
         baudrate = int(board.console.options.get("baudrate", 115200))
+        bootloader = _build_bootloader(board, facts)
         self.soc = Soc(
             facts=facts,
-            bootloader=_build_bootloader(board, facts),
+            bootloader=bootloader,
             application=_application_factory(board),
             power=self.power,
             console=wires.add(f"{board.name}/console", baudrate=baudrate),
@@ -54,6 +61,8 @@ class VirtualBoard:
             rng=rng,
             **_section(board, "soc"),
         )
+        for start, content in getattr(bootloader, "factory_flash", ()):
+            self.soc.flash.poke(start, content)
         self.power.on_good = self.soc.power_good
         self.power.on_fail = self.soc.power_fail
         self.supply = VirtualPpk2(wires.add(f"{board.name}/ppk2"), self.power)
@@ -148,14 +157,14 @@ def _load_class(name: str) -> Any:
 
 def _build_bootloader(board: Board, facts: BoardFacts) -> Bootloader:
     options = _section(board, "bootloader")
-    cls = _load_class(str(options.pop("class", _DEFAULT_BOOTLOADER)))
+    cls = _load_class(str(options.pop("class", _DEFAULT_BOOTLOADER[board.protocol])))
     bootloader: Bootloader = getattr(cls, "for_board", cls)(facts, **options)
     return bootloader
 
 
 def _application_factory(board: Board) -> Callable[[SampleApp, BoardFacts], Application]:
     options = _section(board, "application")
-    cls = _load_class(str(options.pop("class", _DEFAULT_APPLICATION)))
+    cls = _load_class(str(options.pop("class", _DEFAULT_APPLICATION[board.protocol])))
 
     def build(image: SampleApp, facts: BoardFacts) -> Application:
         application: Application = cls(image, facts, **options)

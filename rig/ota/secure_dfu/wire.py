@@ -168,7 +168,7 @@ def object_state(request: str, reply: bytes) -> ObjectState:
     """The reply to select."""
     data = payload(request, reply, Opcode.SELECT, 12)
     max_size, offset, crc = struct.unpack("<III", data)
-    if False:
+    if max_size < 4:
         raise MalformedReply(request, reply, f"the largest object has {max_size} bytes, less than a word of flash")
     return ObjectState(max_size=max_size, received=Checksum(offset=offset, crc=crc))
 

@@ -66,6 +66,8 @@ class BleLink:
             uuid=CONTROL_POINT, properties=frozenset({"write", "notify"}), security=security, on_write=self._on_request
         )
         radio = self._cpu.radio
+        if not self._config.requires_bonds:
+            radio.use_address(dfu_address(radio.address))
         radio.on_connected = self._on_connected
         radio.on_disconnected = lambda _reason: self._handler.disconnected()
         self._cpu.spawn(self._serve())

@@ -27,6 +27,7 @@ from rig.virtual.secure_dfu.config import (
     config_from_options,
 )
 from rig.virtual.secure_dfu.dfu_mode import DfuMode, PortOf
+from rig.virtual.secure_dfu.factory import factory_flash
 from rig.virtual.secure_dfu.layout import bank0_start
 from rig.virtual.secure_dfu.settings import SettingsStore
 from rig.virtual.secure_dfu.softdevice import softdevice_at
@@ -49,6 +50,11 @@ class SecureDfuBootloader:
     def for_board(cls, board: BoardFacts, **options: Any) -> Self:
         """The SDK's example for the board's part, changed by the ``bootloader:`` section of the boards file."""
         return cls(config_from_options(board.part.name, options))
+
+    @property
+    def factory_flash(self) -> tuple[tuple[int, bytes], ...]:
+        """What production programs beside the application."""
+        return factory_flash(self._config)
 
     async def boot(self, cpu: Cpu) -> Entry | None:
         """Return where the application starts.  DFU mode and activation end in a reset instead."""
