@@ -170,7 +170,7 @@ class Life:
 
     # ------------------------------------------------------------------------------------------------------------- Cpu
     def read(self, address: int, length: int) -> bytes:
-        assert address + length <= len(self.board.flash), f"read beyond the flash at 0x{address:x}"
+        assert 0 <= address <= address + length <= len(self.board.flash), f"read of {length} bytes at 0x{address:x}"
         return bytes(self.board.flash[address : address + length])
 
     async def erase_page(self, address: int) -> None:

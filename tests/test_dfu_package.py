@@ -519,6 +519,17 @@ def test_verify_names_the_part() -> None:
     ]
 
 
+def test_boot_signatures_are_checked_part_by_part() -> None:
+    ecdsa = ValidationType.ECDSA_P256_SHA256
+    bootloader = Part(data=BOOT, version=2, sd_req=FWIDS, boot_validation=ecdsa)
+    softdevice = Part(data=SD, version=1, sd_req=FWIDS, boot_validation=ecdsa)
+    package = built(application=None, bootloader=bootloader, softdevice=softdevice)
+
+    dfu.verify(package, PUBLIC)
+    (summary,) = dfu.show(package, public_key=PUBLIC)
+    assert [(check.part, check.valid) for check in summary.boot_checks] == [("SoftDevice", True), ("bootloader", True)]
+
+
 @pytest.mark.parametrize(
     ("size", "installed", "soc", "mode"),
     [
@@ -577,6 +588,13 @@ def test_flash_is_taken_from_a_hex_file(tmp_path: Path) -> None:
     binary = tmp_path / "x.bin"
     binary.write_bytes(b"abc")
     assert dfu.load_firmware(binary, ImageKind.APPLICATION) == b"abc"
+
+
+def test_segments_are_paragraphs_of_16_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.hex"
+    path.write_text(record(2, 0, b"\x10\x00") + record(0, 0, b"abcd") + record(2, 0, b"\x10\x01") + record(0, 0, b"efgh") + END)
+
+    assert dfu.load_firmware(path, ImageKind.APPLICATION) == b"abcd" + b"\xff" * 12 + b"efgh"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import random
 import struct
 
 import pytest
+from bumble.crypto.cryptography import EccKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,6 +134,27 @@ def test_only_subscribers_get_values() -> None:
     assert gatt.value_pdu(VALUE, b"news", indication=True) is None
     with pytest.raises(ValueError, match="do not fit"):
         gatt.value_pdu(VALUE, bytes(21), indication=False)
+
+
+def test_a_board_notices_by_itself_that_the_passkey_was_wrong() -> None:
+    sent: list[bytes] = []
+    responder = PairingResponder(
+        own=DeviceAddress.parse("C0:00:00:00:00:01"),
+        peer=DeviceAddress.parse("F0:00:00:00:00:02"),
+        luck=random.Random(1),
+        passkey=123456,
+        allowed=True,
+        send=sent.append,
+        on_bond=lambda _bond: None,
+    )
+    key = EccKey.from_private_key_bytes(bytes([1] * 32))
+    keyboard_only, authentication = 2, 0x0D
+    responder.on_pdu(bytes([0x01, keyboard_only, 0, authentication, 16, 0, 0]))
+    responder.on_pdu(b"\x0c" + key.x[::-1] + key.y[::-1])
+    responder.on_pdu(b"\x03" + bytes(16))
+    responder.on_pdu(b"\x04" + bytes(16))
+    assert [pdu[0] for pdu in sent] == [0x02, 0x0C, 0x03, 0x05]
+    assert sent[-1] == b"\x05\x04"
 
 
 @given(st.lists(st.binary(max_size=30), max_size=20))

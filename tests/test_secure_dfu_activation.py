@@ -256,3 +256,14 @@ def test_a_hash_that_is_no_sha256_of_the_image_never_installs():
     board = update.board()
     on_virtual_time(live(board, script))
     assert on_virtual_time(settle_down(board)) == [APP]
+
+
+def test_settings_that_send_the_copy_round_in_circles_end_in_a_fault():
+    board = Update().board()
+    on_virtual_time(live(board, Update().script))
+    page = board.settings
+    page.update_start = BANK0 + 0x100
+    page.seal()
+    board.poke(SETTINGS, bytes(page.data))
+    board.poke(BACKUP, bytes(page.data))
+    assert on_virtual_time(live(board)).startswith("fault")

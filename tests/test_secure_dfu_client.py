@@ -152,6 +152,17 @@ def test_the_last_of_three_retries_is_in_lockstep() -> None:
     assert b"\x02\x01\x00" in device.requests
 
 
+def test_lockstep_ends_with_the_object() -> None:
+    device, image = Device(queue=0, quirks=Quirks(lose_packets={3, 20, 37})), package(9_000)
+
+    steps = run(update(device, image))
+
+    assert device.installed == image.firmware
+    assert [step.pace for step in retries(steps)] == [Pace.AFTER_ERASE, Pace.AFTER_ERASE, Pace.LOCKSTEP]
+    assert [request for request in device.requests if request[0] == 2] == [b"\x02\0\0", b"\x02\1\0", b"\x02\0\0"]
+    assert steps[-1].pace is Pace.AFTER_ERASE
+
+
 def test_a_device_whose_queue_fills_behind_an_erase_costs_one_attempt_and_no_more() -> None:
     device, image = Device(queue=16), package(60_000)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rig.errors import DutError, LinkLost, NoReply, Refused
 from rig.ota.secure_dfu import EXTENDED_GROUP, RESULT_GROUP, GattTransport, MalformedReply, Options, SecureDfuSession
+from rig.ota.secure_dfu.transport import Inbox
 from tests.dfu_device import Device, Quirks, package
 from tests.dfu_links import Link, run, update
 
@@ -102,6 +103,55 @@ def test_a_malformed_reply_carries_its_bytes(reply: bytes) -> None:
 def test_a_storm_of_notifications_is_an_error() -> None:
     with pytest.raises(MalformedReply, match="came without being asked for"):
         run(update(Device(), package(), tamper=lambda reply: [reply] * 1000))
+
+
+def test_nobody_collects_a_storm() -> None:
+    inbox = Inbox()
+    for _ in range(1000):
+        inbox.put(b"\x60\x03")
+
+    with pytest.raises(MalformedReply, match="a storm: 256"):
+        run(inbox.get())
+
+
+def test_what_comes_between_packets_without_being_asked_for_is_noticed_at_once() -> None:
+    with pytest.raises(MalformedReply) as error:
+        run(update(Hostile(unasked={3: b"\x60\x03\x01"}), package()))
+
+    assert (error.value.request, error.value.data) == ("packet", b"\x60\x03\x01")
+
+
+def test_more_receipts_than_packets_are_an_error() -> None:
+    with pytest.raises(MalformedReply, match="more receipts than packets"):
+        run(update(Device(queue=0), package(), Options(receipts_every=1), tamper=lambda reply: [reply] * (3 if reply[1] == 3 else 1)))
+
+
+def test_receipts_in_front_of_another_reply_are_skipped_but_not_for_ever() -> None:
+    class Chatty(Device):
+        def request(self, data: bytes) -> list[bytes]:
+            extra = [self.crc_reply()] * 100 if data == b"\x04" else []
+            return extra + super().request(data)
+
+    with pytest.raises(MalformedReply, match="init execute: the reply is to opcode 03"):
+        run(update(Chatty(), package(), Options(receipts_every=1)))
+
+
+@pytest.mark.parametrize("largest", [0, 3])
+def test_a_device_without_room_for_objects_is_an_error(largest: int) -> None:
+    with pytest.raises(MalformedReply, match=f"data select: the largest object has {largest} bytes"):
+        run(update(Device(max_data=largest), package()))
+
+
+def test_a_link_lost_while_an_answer_is_awaited_is_not_called_a_silence() -> None:
+    async def lose() -> None:
+        link = Link(Device(quirks=Quirks(ignore=[b"\x04"])))
+        async with GattTransport(link) as transport:
+            asyncio.get_running_loop().call_later(5, link.drop, 0x08)
+            async for _ in SecureDfuSession(transport).update(package()):
+                pass
+
+    with pytest.raises(LinkLost):
+        run(lose())
 
 
 # ------------------------------------------------------------------------------------------------------ hostile devices

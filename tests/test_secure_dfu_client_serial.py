@@ -46,7 +46,7 @@ def test_an_absurd_mtu_is_malformed(mtu: int) -> None:
 
 
 def test_a_damaged_frame_carries_its_bytes() -> None:
-    with pytest.raises(MalformedReply) as error:
+    with pytest.raises(MalformedReply, match="ESC is followed by neither") as error:
         run(serial_update(SerialLine(Device(), tamper=lambda data: data if data[1] == 9 else b"\x60\xdb\x01\xc0"), package(300)))
 
     assert error.value.data == b"\x60\xdb\x01"

@@ -46,3 +46,4 @@ def test_a_frame_without_end_takes_no_more_memory_than_the_limit() -> None:
     (frame,) = decoder.feed(b"\xc0")
 
     assert (len(frame.data), frame.damage) == (8, "longer than 8 bytes; only these were kept")
+    assert decoder.feed(slip.encode(b"next")) == [slip.Frame(data=b"next")]

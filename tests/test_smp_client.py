@@ -300,6 +300,26 @@ def test_a_lost_link_ends_the_request_under_way_with_its_reason() -> None:
     assert run(scenario) == pytest.approx(1.5, abs=1e-3)
 
 
+def test_the_rest_of_an_answer_that_was_cut_short_does_not_spoil_the_next() -> None:
+    async def scenario() -> int:
+        cut = True
+
+        def script(request: Request) -> Iterator[bytes]:
+            frame = request.reply(ZEPHYR_STATE)
+            if cut:
+                yield frame[:20]
+            else:
+                yield from (frame[start : start + 5] for start in range(0, len(frame), 5))
+
+        async with SmpSession(ScriptedLink(with_params(script)), request_s=2.0) as session:
+            with pytest.raises(NoReply):
+                await session.read_state()
+            cut = False
+            return len(await session.read_state())
+
+    assert run(scenario) == 2
+
+
 def test_a_cancelled_request_leaves_the_session_usable() -> None:
     async def scenario() -> int:
         answers = False

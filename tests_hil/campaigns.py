@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[1]
 SCENARIOS = Path(__file__).parent / "scenarios"
 
 
-def boards_file(folder: Path, *, only: str | None = None, clock_seed: int = 1, **model: Mapping[str, Any]) -> Path:
+def boards_file(folder: Path, *, only: str | None = None, protocol: str = "smp", **model: Mapping[str, Any]) -> Path:
     """A boards file with virtual boards, `model` merged into every board; JSON is YAML."""
     boards = [
         {
             "name": name,
             "soc": soc,
-            "ble": {"name": f"rig-{name}", "address": f"C0:00:00:00:00:{index:02X}"},
+            "ble": {"name": f"rig-{name}", "address": f"C0:00:00:00:00:{2 * index:02X}"},
             "supply": {"port": f"virtual:{name}/ppk2"},
             "console": {"port": f"virtual:{name}/console"},
         }
@@ -31,16 +31,16 @@ def boards_file(folder: Path, *, only: str | None = None, clock_seed: int = 1, *
         if only in (None, soc)
     ]
     document = {
-        "bench": {"driver": "virtual", "seed": clock_seed},
+        "bench": {"driver": "virtual"},
         "defaults": {
-            "protocol": "smp",
-            "memory": {"preset": "swap-offset"},
+            "protocol": protocol,
+            "memory": {"preset": "swap-offset" if protocol == "smp" else "secure-dfu"},
             "probe": {"driver": "virtual"},
             "supply": {"driver": "ppk2"},
             "console": {"driver": "uart"},
             "radio": {"driver": "bleak", "adapter": "virtual"},
             "counter": {"driver": "virtual"},
-            "model": {"bootloader": {"class": "rig.virtual.mcuboot:Mcuboot"}, **model},
+            "model": model,
         },
         "boards": boards,
     }

@@ -247,6 +247,15 @@ def test_a_connection_that_does_not_begin_to_work_is_tried_again() -> None:
     assert run(test) > 2.0
 
 
+def test_a_lost_connection_request_is_sent_again() -> None:
+    async def test(scene: Scene) -> float:
+        scene.air.disturb(lambda packet: 1.0 if packet.channel >= 37 and packet.octets == 34 and packet.time_s < 2.0 else 0.0)
+        await scene.connect()
+        return now()
+
+    assert run(test) > 2.0
+
+
 def test_a_jam_of_the_advertising_channels_hides_a_board_and_leaves_links_alone() -> None:
     async def test(scene: Scene) -> None:
         link = await scene.connect()
@@ -316,7 +325,7 @@ def test_a_stalled_board_is_late_or_lost(stall_s: float, survives: bool) -> None
 def test_a_stalled_board_does_not_advertise() -> None:
     async def test(scene: Scene) -> float:
         scene.board.radio.stall(3.0)
-        await scene.connect()
+        await scene.radio.find(lambda _advertisement: True, timeout_s=10.0)
         return now()
 
     assert run(test) > 3.0

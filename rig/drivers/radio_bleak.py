@@ -95,9 +95,7 @@ class BleakLink:
 
     @contextlib.asynccontextmanager
     async def _operation(self, request: str) -> Any:
-        """Around every GATT procedure: refuses it on a lost link, limits it, and translates its errors."""
-        if not self.is_up:
-            raise LinkLost(self.lost_reason)
+        """Around every GATT procedure: limits it, and translates its errors."""
         try:
             with self._translated(request):
                 async with asyncio.timeout(_TRANSACTION_S) as limit:
@@ -286,7 +284,7 @@ class BleakRadio:
         link = BleakLink(client, instrument=self._name)
         links.append(link)
         self._links = [known for known in self._links if known.is_up] + [link]
-        link.max_write = _max_write(client)
+        link.max_write = longest_write(client)
         return link
 
     @contextlib.contextmanager
@@ -309,7 +307,7 @@ def _advertisement(device: BLEDevice, data: AdvertisementData, now: float) -> Ad
     )
 
 
-def _max_write(client: BleakClient) -> int:
-    """What fits into a write without response: a property of the link, which bleak tells by characteristic."""
+def longest_write(client: BleakClient) -> int:
+    """Bytes that fit into a write without response: a property of the link, which bleak tells by characteristic."""
     sizes = [characteristic.max_write_without_response_size for characteristic in client.services.characteristics.values()]
     return min([_MAX_VALUE, *sizes]) if sizes else 20

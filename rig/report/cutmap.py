@@ -29,7 +29,7 @@ _BACK = frozenset({Outcome.KEPT_OLD, Outcome.ROLLED_BACK, Outcome.REFUSED})
 class Cut:
     """One proved cut of a conclusive trial: where it fell, and how the device ended.
 
-    `into_s` counts from the start of the phase, `operation` is the flash operation counted from there, where known.
+    `into_s` counts from the start of the phase, `operation` the flash operations that had begun since then, where known.
     """
 
     trial: str
@@ -87,14 +87,12 @@ def map_by_time(plan: Plan, cuts: Sequence[Cut], table: pd.DataFrame) -> Markup 
 
 
 def map_by_operation(plan: Plan, cuts: Sequence[Cut]) -> Markup | None:
-    """The map over the flash operation that the cut hit; None when the bench did not see operations."""
+    """The map over the flash operations that had begun when power fell; None when the bench did not see operations."""
     known = [(cut, cut.operation) for cut in cuts if cut.operation is not None]
     lengths: dict[str, float] = {}
     for name in _in_order(cut.phase for cut, _ in known):
         lengths[name] = 1.0 + max(operation for cut, operation in known if cut.phase == name)
-    segments = _segments(
-        lengths, {name: f"{length:.0f} op{'s' if length > 1 else ''}" for name, length in lengths.items()}, power=1.0
-    )
+    segments = _segments(lengths, {name: count(round(length) - 1, "op") for name, length in lengths.items()}, power=1.0)
     placed = [(cut, segments[cut.phase].x(operation + 0.5)) for cut, operation in known]
     return _figure(plan, placed, segments, _BY_OPERATION) if known else None
 
@@ -116,7 +114,7 @@ _BY_TIME = _View(
 _BY_OPERATION = _View(
     name="by-operation",
     title="Power cuts by flash operation",
-    axis="flash operation, in the order in which the device performs it, up to the last one that was cut",
+    axis="flash operations that had begun in the phase, up to the latest cut",
 )
 
 
@@ -151,16 +149,16 @@ def _figure(plan: Plan, placed: Sequence[tuple[Cut, float]], segments: dict[str,
     )
     _bands(figure, list(segments.values()))
     _density(figure, [x for _, x in placed])
+    for lane in range(0, len(plan.boards), 2):
+        figure.rect(_LEFT, _TOP + lane * _LANE, _RIGHT - _LEFT, _LANE, "stripe")
+    for segment in segments.values():
+        figure.line(segment.left, 22, segment.left, bottom + 4, "vsep")
     for lane, board in enumerate(plan.boards):
         top = _TOP + lane * _LANE
-        if lane % 2 == 0:
-            figure.rect(_LEFT, top, _RIGHT - _LEFT, _LANE, "stripe")
         figure.text(6, top + 16, _short(board.name, 13), "lab b")
         figure.text(_LEFT - 10, top + 16, _short(board.soc, 10), "lab s", anchor="end")
         _lane(figure, top, [(cut, x) for cut, x in placed if cut.board == board.name])
     figure.line(_LEFT, bottom, _RIGHT, bottom, "ax")
-    for segment in segments.values():
-        figure.line(segment.left, 22, segment.left, bottom + 4, "vsep")
     figure.text((_LEFT + _RIGHT) / 2, bottom + 20, view.axis, "tick", anchor="middle")
     _legend(figure, bottom + 50, failed=failed, bricked=any(cut.outcome is Outcome.BRICKED for cut, _ in placed if cut.failed))
     return figure.done()
@@ -172,7 +170,7 @@ def _bands(figure: Svg, segments: Sequence[_Segment]) -> None:
         figure.rect(segment.left, 22, width, 18, f"band b{index % 2}", hint=f"{name}: {segment.label}")
         both = f"{name} · {segment.label}"
         middle = (segment.left + segment.right) / 2
-        if len(both) * 6.4 < width:
+        if len(both) * 7.4 < width:
             figure.text(middle, 35, both, "bandt", anchor="middle")
         else:
             figure.text(middle, 35, _short(name, int(width / 6.2)), "bandt", anchor="middle")

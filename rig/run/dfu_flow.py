@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from rig.errors import NoReply
+from rig.errors import DutError, NoReply, Refused
 from rig.images import dfu
 from rig.model import ImageFile, Phase, Request
 from rig.ota.secure_dfu import (
@@ -87,7 +87,13 @@ class DfuFlow(Flow):
                 self._emit("run", "dut.enter_dfu")
                 target = await self._find(self._is_bootloader)
         async with self._linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
-            await self._transfer(SecureDfuSession(transport), image)
+            session = SecureDfuSession(transport)
+            try:
+                await self._transfer(session, image)
+            except Refused:
+                with suppress(DutError):
+                    await session.abort()  # a refused update leaves the device in DFU mode for two minutes otherwise
+                raise
         return False
 
     async def _transfer(self, session: SecureDfuSession, image: ImageFile) -> None:

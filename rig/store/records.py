@@ -73,8 +73,8 @@ class EvidenceFile:
 class FaultMark:
     """Where one delivered fault fell, from the journal.
 
-    `into_phase_ns` counts from the start of `phase`; `operation` is the flash operation counted from there, where the bench sees
-    operations.
+    `into_phase_ns` counts from the start of `phase`; `operation` is the number of flash operations that had begun since then, where
+    the bench sees operations.
     """
 
     number: int

@@ -87,8 +87,7 @@ class SerialTransport:
 
     def _receive_pong(self, _when_s: float, data: bytes) -> None:
         for frame in self._decoder.feed(data):
-            # Boot text without END in front of the pong arrives glued to it.
-            if frame.data.endswith(self._expected_pong):
+            if frame.data == self._expected_pong:
                 self._pong.set()
 
     def _receive(self, _when_s: float, data: bytes) -> None:

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rig.errors import NoReply, Refused
+from rig.errors import Refused
 from rig.ota.secure_dfu import wire
 from rig.ota.secure_dfu.exchange import Exchange, Waits
 from rig.ota.secure_dfu.transfer import (
@@ -198,7 +198,6 @@ class SecureDfuSession:
                 if len(reasons) >= allowed:
                     raise ChecksumMismatch(mismatch.request, mismatch.data, tuple(reasons)) from None
                 await asyncio.sleep(_QUEUE_DRAINED_S)
-                await self.select(piece.kind)  # flushes late receipts
                 await self._slow_down(last=len(reasons) + 1 == allowed > 2)
             except Refused as refused:
                 reasons.append(str(refused))
@@ -252,14 +251,9 @@ class SecureDfuSession:
 
     async def _confirm(self, piece: Piece) -> None:
         expected = checksum_of(piece.whole[: piece.stop])
-        try:
-            held = await self.crc()
-        except NoReply:
-            # With bytes lost there are fewer receipts than were due, and the last one taken for a receipt was the answer.
-            if not self._exchange.receipts.every:
-                raise
-            held = NOTHING
+        held = await self.crc()
         if held != expected and self._exchange.receipts.every:
+            # It may have been a receipt.
             held = (await self.select(piece.kind)).received
         if held != expected:
             reason = f"the device holds {held}, sent was {expected}"

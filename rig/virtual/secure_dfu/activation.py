@@ -84,7 +84,9 @@ async def _copy(cpu: Cpu, config: SecureDfuConfig, store: SettingsStore, *, sour
     if source == target:
         return
     cpu.spawn(keep_fed(cpu))
-    step = min(config.copy_step_pages, (source - target) // PAGE_SIZE)
+    step = min(config.copy_step_pages, (source - target & 0xFFFF_FFFF) // PAGE_SIZE)
+    if step == 0:
+        cpu.fault("the source begins in the page of the destination")  # only in settings that somebody has tampered with
     source, target = source + ram.write_offset, target + ram.write_offset
     while size > 0:
         count = min(size, step * PAGE_SIZE)
