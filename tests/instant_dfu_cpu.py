@@ -254,6 +254,7 @@ class LoopbackRadio:
         self._life = life
         self.on_connected: Callable[[], None] | None = None
         self.on_disconnected: Callable[[int], None] | None = None
+        self.address = "C0:11:22:33:44:FF"
         self.is_connected = False
         self.subscribed = False
         self.services: Sequence[Service] = ()
@@ -263,6 +264,9 @@ class LoopbackRadio:
         self.parameters: dict[str, float] = {}
         self.notifications: asyncio.Queue[bytes] = asyncio.Queue()
         self.on_air = asyncio.Event()
+
+    def use_address(self, address: str) -> None:
+        self.address = address
 
     async def start(self, services: Sequence[Service], *, name: str, max_mtu: int) -> None:
         self.services, self.name, self.max_mtu = services, name, max_mtu

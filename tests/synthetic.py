@@ -28,7 +28,7 @@ from rig.model import (
     Verdict,
 )
 from rig.ports import SupplyTrace
-from rig.store import Acceptance, Attempt, Campaign, Plan, Provenance, ScenarioPlan, Session
+from rig.store import Acceptance, Attempt, Campaign, Plan, Provenance, ScenarioPlan, Session, database, layout
 
 SECONDS = {
     "flash": 3.1,
@@ -198,6 +198,15 @@ def campaign(
                 lines = console(trial) if console else ["*** Booting MCUboot v2.2.0", "I: Starting swap using offset algorithm"]
                 run_trial(session, trial, (endings or {}).get(index), chunks=chunks, console=lines)
     return created
+
+
+def rows(campaign: Campaign) -> list[database.Row]:
+    """What the campaign's database says, as another process sees it."""
+    connection = database.connect(campaign.path / layout.DATABASE, read_only=True)
+    try:
+        return database.read_rows(connection)
+    finally:
+        connection.close()
 
 
 def run_trial(

@@ -1,4 +1,4 @@
-"""The page and its companions: every number comes from the stored trials, nothing foreign comes through, nothing leaves the file."""
+"""The page: every number on it comes from the stored trials."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ import io
 import json
 import os
 import re
-import shutil
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from rig.model import Outcome, Verdict
-from rig.report import PARQUET_HINT, build_report, words
+from rig.report import words
 from rig.report.breakdown import MEANINGS
 from rig.report.statistics import interval, upper_bound
-from rig.report.table import as_csv, as_parquet
 from rig.store import Acceptance, Campaign, Session, layout
 from tests import synthetic
+from tests.report_page import Page, judgements, page_of
 from tests.synthetic import Clock, Ending
 
-EVIL = "</td></script><script>alert(1)</script><img src=http://x.example/ onerror=1> \"'& \x1b[31m \u202egnp \ud800"
 BRICKED = Ending(verdict=Verdict.FAIL, outcome=Outcome.BRICKED, reason="no boot and no advertising for 120 s")
 STUCK = Ending(verdict=Verdict.FAIL, outcome=Outcome.STUCK_ON_OLD, reason="takes no new image")
 UNPROVED = Ending(verdict=Verdict.INCONCLUSIVE, outcome=Outcome.UPDATED, reason="VDD did not fall")
@@ -40,74 +36,6 @@ def _hasty_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
-
-
-class Page(HTMLParser):
-    """What a reader of the page sees and a browser acts upon."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.source = path.read_text("utf-8")
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.figures: dict[str, str] = {}
-        self.text = self.scripts = self.style = ""
-        self._open: list[str] = []
-        self._label = ""
-        self.feed(self.source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "input", "br", "path", "line", "circle"):
-            self._open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-        elif tag == "dt":
-            self._label = ""
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._open:
-            while self._open.pop() != tag:
-                pass
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if "script" in self._open:
-            self.scripts += data
-        elif "style" in self._open:
-            self.style += data
-        elif "svg" in self._open:
-            return
-        elif "dt" in self._open:
-            self._label += data
-        elif "dd" in self._open and "small" not in self._open:
-            self.figures[self._label] = self.figures.get(self._label, "") + data.strip()
-        elif {"td", "th"} & set(self._open) and self.rows:
-            self.rows[-1][-1] += data
-
-    def row(self, *starts: str) -> list[str]:
-        """The one row of a table that begins with these cells."""
-        (found,) = (row for row in self.rows if tuple(row[: len(starts)]) == starts)
-        return found
-
-    def summary(self) -> dict[str, object]:
-        (script,) = (attrs for tag, attrs in self.tags if tag == "script")
-        assert script == {"type": "application/json", "id": "rig-summary"}
-        value: dict[str, object] = json.loads(self.scripts)
-        return value
-
-
-def page_of(campaign: Campaign) -> Page:
-    page, *_ = build_report([campaign.path])
-    return Page(page)
-
-
-def judgements(campaign: Campaign) -> list[dict[str, object]]:
-    """The stored judgements, read without the code under test."""
-    return [json.loads(path.read_text("utf-8")) for path in sorted(campaign.path.glob("trials/*/judgement.json"))]
 
 
 @pytest.fixture(scope="module")
@@ -309,134 +237,3 @@ def test_interrupted_attempts_are_mentioned(tmp_path: Path) -> None:
 
 def test_every_outcome_of_the_model_has_words() -> None:
     assert set(MEANINGS) == set(Outcome)
-
-
-# ------------------------------------------------------------------------------------------------------------ hostile text
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, Page]:
-    """A campaign whose devices, names and files print whatever could break a page."""
-    folder = tmp_path_factory.mktemp("hostile")
-    endings = {
-        0: Ending(verdict=Verdict.FAIL, outcome=Outcome.WRONG_IMAGE, reason=EVIL),
-        1: Ending(verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason=EVIL),
-        2: Ending(reason="=HYPERLINK(1)"),
-    }
-    campaign = synthetic.campaign(folder, trials=8, endings=endings, console=lambda _: [EVIL], scenario=EVIL)
-    text = (campaign.path / layout.PROVENANCE).read_text("utf-8")
-    value = json.loads(text) | {"host": EVIL, "argv": [EVIL], "configs": {EVIL: EVIL}, "versions": {EVIL: EVIL}}
-    (campaign.path / layout.PROVENANCE).write_text(json.dumps(value), "utf-8")
-    plan = (
-        (campaign.path / layout.PLAN).read_text("utf-8").replace('"dk1"', json.dumps(EVIL)).replace('"nRF52840"', json.dumps(EVIL))
-    )
-    plan = plan.replace('"dk2"', '"<img src=x>"')  # short enough for the lanes of the map
-    (campaign.path / layout.PLAN).write_text(plan, "utf-8")
-    reopened = Campaign.open(campaign.path)
-    return reopened, page_of(reopened)
-
-
-def test_foreign_text_is_shown_and_never_obeyed(hostile: tuple[Campaign, Page]) -> None:
-    _, page = hostile
-    assert page.text.count("<script>alert(1)</script><img src=http://x.example/ onerror=1>") >= 12
-    assert page.summary()["campaign"] == "c-20261121-a"
-    names = {tag for tag, _ in page.tags}
-    assert "img" not in names
-    assert not {name for _, attrs in page.tags for name in attrs if name.startswith("on")}
-    assert "\u202e" not in page.source
-    assert "\x1b" not in page.source
-    assert "\\x1b[31m \\u202egnp \\ud800" in page.text
-
-
-def test_foreign_text_breaks_no_companion(hostile: tuple[Campaign, Page]) -> None:
-    campaign, _ = hostile
-    tree = ET.parse(campaign.path / layout.JUNIT)
-    assert any("<script>alert(1)</script>" in (case.get("classname") or "") for case in tree.iter("testcase"))
-    rows = list(csv.DictReader(io.StringIO((campaign.path / layout.TABLE_CSV).read_text("utf-8"))))
-    assert rows[2]["reason"] == "'=HYPERLINK(1)"
-    assert "alert(1)" in rows[0]["reason"]
-
-
-def test_nothing_leaves_the_file(page: Page, hostile: tuple[Campaign, Page]) -> None:
-    for one in (page, hostile[1]):
-        for _, attrs in one.tags:
-            for name in ("href", "src", "action", "data", "srcset", "xlink:href"):
-                assert not re.match(r"\s*([a-z][a-z0-9+.-]*:|//)", attrs.get(name) or "") or attrs[name] == "data:,", attrs
-        assert "@import" not in one.style
-        assert "url(" not in one.style
-        policy = next(attrs for tag, attrs in one.tags if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy")
-        assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
-
-# ------------------------------------------------------------------------------------------------------------- companions
-def test_the_same_files_always_give_the_same_bytes(held: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(held.path.parent)
-    first = [path.read_bytes() for path in build_report([Path(held.path.name)])]
-    shutil.copytree(held.path, tmp_path / held.path.name)
-    monkeypatch.chdir(tmp_path)
-    for name in (layout.DATABASE, layout.LOCK, layout.REPORT, layout.SUMMARY):
-        (tmp_path / held.path.name / name).unlink()
-    assert [path.read_bytes() for path in build_report([Path(held.path.name)])] == first
-
-
-def test_junit_cases_keep_their_names_whatever_the_results(held: Campaign, tmp_path: Path) -> None:
-    other = synthetic.campaign(tmp_path, trials=80, seed=5, skip=range(80))
-    build_report([held.path, other.path])
-
-    def cases(campaign: Campaign) -> dict[tuple[str | None, str | None], ET.Element]:
-        tree = ET.parse(campaign.path / layout.JUNIT)
-        found = {(case.get("classname"), case.get("name")): case for case in tree.iter("testcase")}
-        assert len(found) == len(list(tree.iter("testcase")))
-        (suite,) = tree.iter("testsuite")
-        counts = [int(suite.get(name) or -1) for name in ("tests", "failures", "errors", "skipped")]
-        assert counts == [len(found), *(sum(1 for _ in suite.iter(tag)) for tag in ("failure", "error", "skipped"))]
-        return found
-
-    ours, theirs = cases(held), cases(other)
-    assert ours.keys() == theirs.keys()
-    assert ("rig.swap-power-cut.power-cut", "install") in ours
-    assert ("rig.swap-power-cut.none", "control") in ours
-    failing = {key for key, case in ours.items() if case.find("failure") is not None}
-    strata = {trial.stratum for index, trial in enumerate(held.plan.trials) if index in (7, 20, 39)}
-    assert {name for _, name in failing} == strata | {"acceptance"}
-    told = "".join(case.find("failure").text or "" for case in ours.values() if case.find("failure") is not None)  # type: ignore[union-attr]
-    assert sorted(re.findall(r"rig replay \S+ (T-\d+)", told)) == ["T-0008", "T-0021", "T-0040"]
-    assert all((case.find("skipped") is not None) == (name != "acceptance") for (_, name), case in theirs.items())
-    assert theirs["rig.swap-power-cut", "acceptance"].find("error").get("type") == "INCONCLUSIVE"  # type: ignore[union-attr]
-
-
-def test_without_pyarrow_the_page_says_how_to_get_the_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    campaign = synthetic.campaign(tmp_path, trials=2)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    written = build_report([campaign.path])
-    assert [path.name for path in written] == ["report.html", "trials.csv", "junit.xml", "summary.json"]
-    assert PARQUET_HINT in Page(written[0]).text
-    assert as_parquet(pd.DataFrame()) is None
-
-
-def test_a_formula_in_a_reason_is_disarmed_for_spreadsheets() -> None:
-    table = pd.DataFrame({"reason": ["=1+1", "+1", "fine", None], "board": ["@x", "b", "b", "b"], "scenario": ["s"] * 4})
-    assert as_csv(table).decode() == "reason,board,scenario\n'=1+1,'@x,s\n'+1,b,s\nfine,b,s\n,b,s\n"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, words.DASH),
-        (0.0449, "45 ms"),
-        (0.99951, "1.00 s"),
-        (9.996, "10.0 s"),
-        (99.96, "1 min 40 s"),
-        (3599.7, "1 h 00 min"),
-        (14700, "4 h 05 min"),
-    ],
-)
-def test_durations_read_well(value: float | None, text: str) -> None:
-    assert words.seconds(value) == text
-
-
-def test_shares_are_rounded_against_the_claim() -> None:
-    assert words.percent(0.999999) == "99.99 %"
-    assert words.percent(0.000001) == "0.01 %"
-    assert (words.percent(1.0), words.percent(0.0)) == ("100 %", "0 %")
-    assert words.at_most(0.00100001) == "0.11 %"
-    assert words.bounds(0.99719, 0.9998) == "99.71 to 99.98"
-    assert words.bounds(0.9159, 1.0) == "91.5 to 100"

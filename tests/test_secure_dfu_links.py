@@ -38,6 +38,7 @@ def test_the_service_and_its_advertisement():
             PACKET: ({"write-without-response"}, Security.OPEN), CONTROL_POINT: ({"write", "notify"}, Security.OPEN),
         }  # fmt: skip
         assert radio.max_mtu == 247
+        assert radio.address == "C0:11:22:33:44:00"  # one more than the application's, without a carry
         await host.settle()
         assert radio.parameters == {"interval_s": 0.015, "latency": 0, "timeout_s": 6.0}
 
@@ -100,7 +101,7 @@ def test_the_mtu_leaves_whole_words(requested, reply):
 
 
 def test_a_bootloader_that_requires_bonds():
-    """Without handed-over keys its error handler resets for ever; with them the service wants encryption and the name stays."""
+    """Without handed-over keys its error handler resets for ever; with them the service wants encryption, name and address stay."""
     config = replace(default_config("nrf52840"), requires_bonds=True)
     board = enter_dfu(Board(application=OLD, config=config))
     assert on_virtual_time(live(board)) == "reset"
@@ -109,6 +110,7 @@ def test_a_bootloader_that_requires_bonds():
 
     async def script(host):
         assert host.radio.advertised["name"] == "DfuTarg"
+        assert host.radio.address == "C0:11:22:33:44:FF"  # the bond is with this address
         assert {entry.security for entry in host.radio.services[0].characteristics} == {Security.ENCRYPTED}
 
     assert play(script, config=config, settings=bytes(page), backup=bytes(page))[1] == "dfu"

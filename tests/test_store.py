@@ -1,28 +1,20 @@
-"""Campaign folders: what is stored comes back, nothing acknowledged is lost, nothing is judged twice."""
+"""Campaign folders: what is stored comes back, and nothing is judged twice."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import resource
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 
 from rig.errors import StorageError
 from rig.model import Judgement, Outcome, Verdict
 from rig.ports import SupplyTrace
-from rig.store import Campaign, Session, collect_provenance, database, layout, rebuild_database, summarise
+from rig.store import Campaign, Session, collect_provenance, layout, summarise
 from tests import synthetic
 from tests.synthetic import Clock, Ending
 
@@ -41,14 +33,6 @@ def done(tmp_path: Path) -> Campaign:
     return synthetic.campaign(
         tmp_path, trials=6, endings={2: Ending(verdict=Verdict.FAIL, outcome=Outcome.BRICKED, reason="no boot")}
     )
-
-
-def rows(campaign: Campaign) -> list[database.Row]:
-    connection = database.connect(campaign.path / layout.DATABASE, read_only=True)
-    try:
-        return database.read_rows(connection)
-    finally:
-        connection.close()
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -232,7 +216,7 @@ def test_a_trial_is_marked_as_running_before_its_folder_exists(fresh: Campaign, 
     seen = []
 
     def mkdir(path: Path, **_: object) -> None:
-        seen.append([(row.trial, row.state) for row in rows(fresh)])
+        seen.append([(row.trial, row.state) for row in synthetic.rows(fresh)])
         os.makedirs(path)  # noqa: PTH103
 
     with Session(fresh) as session:
@@ -270,7 +254,7 @@ def test_a_second_look_keeps_the_first_judgement(done: Campaign) -> None:
         json.loads((folder / name).read_text())["verdict"] for name in ("judgement-1.json", "judgement-2.json", "judgement.json")
     ]
     assert verdicts == ["FAIL", "PASS", "INCONCLUSIVE"]
-    assert [row.verdict for row in rows(done) if row.trial == "T-0003"] == ["INCONCLUSIVE"]
+    assert [row.verdict for row in synthetic.rows(done) if row.trial == "T-0003"] == ["INCONCLUSIVE"]
 
 
 def test_an_interrupted_attempt_is_kept_aside_and_the_trial_runs_again(fresh: Campaign) -> None:
@@ -288,7 +272,7 @@ def test_an_interrupted_attempt_is_kept_aside_and_the_trial_runs_again(fresh: Ca
     assert kept == [1, 2]
     record = fresh.record("T-0004")
     assert (record.interrupted, record.evidence and record.evidence.attempt) == (2, 3)
-    assert [(row.number, row.state) for row in rows(fresh)] == [(1, "interrupted"), (2, "interrupted"), (3, "judged")]
+    assert [(row.number, row.state) for row in synthetic.rows(fresh)] == [(1, "interrupted"), (2, "interrupted"), (3, "judged")]
 
 
 def test_repetitions_count_for_nothing(done: Campaign) -> None:
@@ -316,270 +300,3 @@ def test_the_summary_counts_the_stored_judgements(tmp_path: Path) -> None:
     assert sum(summary["outcomes"].values()) == 10
     assert summary["faults"] == {"planned": 11, "requested": 9, "delivered": 9, "proved": 7}
     assert (summary["campaign"], summary["seed"]) == (campaign.plan.campaign, campaign.plan.seed)
-
-
-# ---------------------------------------------------------------------------------------------------------------- database
-def test_the_database_can_be_made_anew_from_the_files(done: Campaign) -> None:
-    live = rows(done)
-    assert [(row.trial, row.state, row.verdict) for row in live] == [
-        (f"T-{number:04d}", "judged", "FAIL" if number == 3 else "PASS") for number in range(1, 7)
-    ]
-    assert len(live[0].phases) == len(synthetic.SECONDS)
-    (done.path / layout.DATABASE).unlink()
-    rebuild_database(done)
-    assert rows(done) == live
-
-
-def test_a_database_that_lags_behind_the_files_is_corrected_and_said_to_be(done: Campaign) -> None:
-    live = rows(done)
-    connection = apsw.Connection(str(done.path / layout.DATABASE))
-    connection.execute("DELETE FROM attempt WHERE trial = 'T-0001'; UPDATE attempt SET state = 'running' WHERE trial = 'T-0002'")
-    connection.execute(
-        "INSERT INTO attempt (trial, number, state, scenario, board, stratum, seed) VALUES ('x', 1, 'running', '', '', '', '')"
-    )
-    connection.close()
-    with Session(done) as session:
-        assert session.notes == ("campaign.sqlite lagged behind the files of 3 attempts; corrected",)
-    assert rows(done) == live
-
-
-def test_a_damaged_database_is_kept_aside_and_made_anew(done: Campaign) -> None:
-    live = rows(done)
-    (done.path / layout.DATABASE).write_bytes(b"this is no database " * 100)
-    with Session(done) as session:
-        assert "it is kept as campaign.sqlite.damaged-1, and was made anew" in session.notes[0]
-    assert rows(done) == live
-    assert (done.path / "campaign.sqlite.damaged-1").read_bytes().startswith(b"this is no database")
-
-
-def test_a_database_of_a_newer_version_is_refused(done: Campaign) -> None:
-    connection = apsw.Connection(str(done.path / layout.DATABASE))
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(StorageError, match=r"campaign.sqlite: schema version 99; this version of rig reads up to \d"):
-        Session(done)
-
-
-def test_migrations_go_forward_all_or_none_after_a_backup(done: Campaign) -> None:
-    path = done.path / layout.DATABASE
-    before = rows(done)
-    connection = database.connect(path)
-    with pytest.raises(apsw.SQLError, match="no such table"):
-        database.migrate(
-            connection, path, (*database.MIGRATIONS, "ALTER TABLE attempt ADD COLUMN a TEXT", "ALTER TABLE absent ADD COLUMN b")
-        )
-    assert rows(done) == before
-    assert connection.execute("PRAGMA user_version").get == 1
-    database.migrate(connection, path, (*database.MIGRATIONS, "ALTER TABLE attempt ADD COLUMN a TEXT"))
-    assert connection.execute("SELECT count(*) FROM attempt WHERE a IS NULL").get == 6
-    assert connection.execute("PRAGMA user_version").get == 2
-    connection.close()
-    backup = database.connect(path.with_name("campaign.sqlite.before-2"), read_only=True)
-    assert database.read_rows(backup) == before
-    backup.close()
-
-
-def test_text_that_sqlite_cannot_hold_does_not_stop_the_writer(fresh: Campaign) -> None:
-    with Session(fresh) as session:
-        synthetic.run_trial(session, fresh.plan.trials[0], Ending(reason="printed \udcff and \ud800"))
-        synthetic.run_trial(session, fresh.plan.trials[1])
-    assert rows(fresh)[0].reason == "printed \\udcff and \\ud800"
-    assert Campaign.open(fresh.path).record("T-0001").judgement.reason == "printed \udcff and \ud800"  # type: ignore[union-attr]
-
-
-def test_one_bad_entry_in_a_group_does_not_take_the_others_with_it(done: Campaign) -> None:
-    path = done.path / layout.DATABASE
-    first, second, *_ = rows(done)
-    writer = database.Writer(path)
-    holder = apsw.Connection(str(path))
-    holder.execute("BEGIN IMMEDIATE")  # what is posted now gathers behind this transaction
-    writer.post(database.statements([replace(first, reason="one")]))
-    writer.post([("INSERT INTO attempt (trial) VALUES (?)", ("no number",))])
-    writer.post(database.statements([replace(second, reason="two")]))
-    holder.execute("ROLLBACK")
-    holder.close()
-    with pytest.raises(StorageError, match=r"campaign.sqlite: NOT NULL constraint failed: attempt.number"):
-        writer.close()
-    assert [row.reason for row in rows(done)][:2] == ["one", "two"]
-
-
-# ---------------------------------------------------------------------------------------------------- crashes and full disks
-_RUN = """
-import sys
-from pathlib import Path
-from rig.store import Campaign, Session
-from tests import synthetic
-campaign = Campaign.open(Path(sys.argv[1]))
-with Session(campaign) as session:
-    print("locked", flush=True)
-    for trial in campaign.pending_trials():
-        synthetic.run_trial(session, trial, console=["x" * 50] * 20)
-        print(trial.id, flush=True)
-"""
-
-
-@contextmanager
-def running(campaign: Campaign) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", _RUN, str(campaign.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
-        yield process
-        process.kill()
-
-
-def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    campaign = synthetic.campaign(tmp_path, trials=40, skip=range(40))
-    draw, acknowledged, kills = random.Random(7), set[str](), 0
-    while campaign.pending_trials():
-        with running(campaign) as process:
-            assert process.stdout is not None
-            for _ in range(draw.randrange(1, 16)):
-                acknowledged.add(process.stdout.readline().strip())
-            process.kill()
-            acknowledged |= {line.strip() for line in process.stdout}
-        kills += 1
-        acknowledged.discard("")
-        judged = {record.trial.id for record in Campaign.open(campaign.path).records() if record.judgement}
-        assert acknowledged <= judged
-        assert judged.isdisjoint(trial.id for trial in campaign.pending_trials())
-        assert len(judged - acknowledged) <= 1, "at most the trial between its judgement and the acknowledgement"
-    assert kills >= 3
-    with Session(campaign):
-        pass
-    assert sorted(row.trial for row in rows(campaign) if row.state == "judged") == sorted(
-        trial.id for trial in campaign.plan.trials
-    )
-    for record in campaign.records():
-        assert record.evidence is not None
-        assert not campaign.altered(record)
-        assert campaign.journal(record.trial.id).intact
-        assert record.evidence.attempt == record.interrupted + 1
-
-
-def test_two_runs_on_one_campaign_are_refused_until_the_first_is_dead(fresh: Campaign) -> None:
-    big = synthetic.campaign(fresh.path.parent.parent / "big", trials=400, skip=range(400))
-    with running(big) as process:
-        with pytest.raises(StorageError, match=rf"{big.path}: process {process.pid}, started 20\S+, is running this campaign"):
-            Session(big)
-        with pytest.raises(StorageError, match="is running this campaign"):
-            rebuild_database(big)
-        process.kill()
-    with Session(big) as session:
-        assert session.campaign is big
-
-
-def test_in_one_process_a_campaign_is_also_held_only_once(fresh: Campaign) -> None:
-    with Session(fresh), pytest.raises(StorageError, match=rf"process {os.getpid()}, started 20\S+, is running this campaign"):
-        Session(fresh)
-
-
-_FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from rig.errors import StorageError
-from rig.store import Campaign, Session
-from tests import synthetic
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-try:
-    campaign = Campaign.open(Path(sys.argv[1]))
-    with Session(campaign) as session:
-        for trial in campaign.pending_trials():
-            synthetic.run_trial(session, trial)
-            print(trial.id, flush=True)
-except StorageError as error:
-    print(f"StorageError {error}")
-"""
-
-
-@pytest.mark.parametrize("limit", [200, 900, 3000, 8192])
-def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path: Path, limit: int) -> None:
-    """No file can grow beyond `limit`: the database, the journal or a judgement is hit first, depending on it."""
-    campaign = synthetic.campaign(tmp_path, trials=12, skip=range(12))
-    done = subprocess.run(
-        [sys.executable, "-c", _FULL_DISK, str(campaign.path), str(limit)], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    *acknowledged, last = done.stdout.splitlines()
-    assert last.startswith(f"StorageError {campaign.path}"), done.stdout + done.stderr
-    assert f"`rig resume {campaign.path}`" in last
-    assert done.stderr == ""
-    assert set(acknowledged) <= {record.trial.id for record in campaign.records() if record.judgement}
-    with Session(campaign) as session:
-        for trial in campaign.pending_trials():
-            synthetic.run_trial(session, trial)
-    assert campaign.pending_trials() == []
-    assert sum(row.state == "judged" for row in rows(campaign)) == 12
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file can grow beyond ten bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_whatever_file_meets_the_full_disk_is_named(fresh: Campaign) -> None:
-    def refusal(name: str) -> str:
-        return rf"{name}: File too large; free space and run `rig resume {fresh.path}`$"
-
-    judgement = Judgement(trial="T-0003", verdict=Verdict.PASS, outcome=Outcome.UPDATED, reason="fine")
-    with Session(fresh) as session:
-        attempt = session.begin("T-0001", Clock())
-        with full_disk():
-            for name, write in (
-                ("console.log", lambda: attempt.console(1000.0, b"x" * 100)),
-                ("radio.btsnoop", lambda: attempt.radio(b"x" * 100)),
-                ("flash.bin", lambda: attempt.save("flash.bin", b"x" * 100)),
-            ):
-                with pytest.raises(StorageError, match=refusal(name)):
-                    write()
-        with pytest.raises(StorageError, match=refusal("console.log")):  # again, in case nobody listened the first time
-            attempt.close()
-        second, third = session.begin("T-0002", Clock()), session.begin("T-0003", Clock())
-        third.close()
-        with full_disk():
-            with pytest.raises(StorageError, match=refusal("evidence.json")):
-                second.close()
-            with pytest.raises(StorageError, match=refusal("judgement.json")):
-                session.record(judgement)
-        session.record(judgement)
-    assert [trial.id for trial in fresh.pending_trials()] == ["T-0001", "T-0002", "T-0004", "T-0005", "T-0006"]
-    with full_disk(), pytest.raises(StorageError, match=r"\.bin: File too large; free space and run `rig resume \S+/other`$"):
-        Campaign.create(fresh.path.parent, replace(fresh.plan, campaign="other"), fresh.provenance)
-    assert [path.name for path in fresh.path.parent.iterdir()] == [fresh.path.name]
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without the privileges of root, for whom no folder is read-only."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_a_read_only_folder_is_named_with_what_to_do() -> None:
-    root = Path(tempfile.mkdtemp(prefix="rig-read-only-"))
-    try:
-        campaign = synthetic.campaign(root, trials=2, skip=range(2))
-        for path in (root, *root.rglob("*")):
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        with as_nobody():
-            with pytest.raises(
-                StorageError, match=rf"{campaign.path}.*: Permission denied; make the folder writable and run `rig resume"
-            ):
-                Session(campaign)
-            with pytest.raises(StorageError, match=rf"{root}.*: Permission denied; make the folder writable"):
-                Campaign.create(root, replace(campaign.plan, campaign="other"), campaign.provenance)
-    finally:
-        for path in (root, *(folder for folder in root.rglob("*") if folder.is_dir())):
-            path.chmod(0o755)
-        shutil.rmtree(root)

@@ -33,9 +33,7 @@ def provide(images: Images, board: Board, folder: Path) -> ImageSet:
             return build_signed(
                 source, soc=board.soc, memory=board.memory, folder=folder, role=role, key=key, signature=algorithm
             )
-        on_disk = mcuboot.read(source.path)
-        mcuboot.check_fits(on_disk, board)
-        return on_disk.record
+        return provide_file(Path(source.path), board)
 
     return ImageSet(
         old=one("old", images.old),
@@ -44,10 +42,19 @@ def provide(images: Images, board: Board, folder: Path) -> ImageSet:
     )
 
 
+def provide_file(path: Path, board: Board) -> ImageFile:
+    """The record of a package on disk.  Raises `ConfigError` when it is broken or not for `board`."""
+    if board.protocol is Protocol.SECURE_DFU:
+        return dfu_image_file(path, board)
+    on_disk = mcuboot.read(path)
+    mcuboot.check_fits(on_disk, board)
+    return on_disk.record
+
+
 def _dfu_package(source: ImageSource, *, board: Board, folder: Path, role: str, key: PrivateKey | None) -> ImageFile:
     if isinstance(source, ImageBuild):
         return build_package(source, soc=board.soc, memory=board.memory, folder=folder, role=role, key=key)
-    return dfu_image_file(Path(source.path), board)
+    return provide_file(Path(source.path), board)
 
 
 def _key(path: str) -> PrivateKey:

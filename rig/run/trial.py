@@ -23,7 +23,7 @@ from rig.run.record import ConsoleLines, Recorder
 from rig.run.smp_flow import SmpFlow
 from rig.store import Attempt
 
-_FLOWS: dict[Protocol, type[SmpFlow | DfuFlow]] = {Protocol.SMP: SmpFlow, Protocol.SECURE_DFU: DfuFlow}
+FLOWS: dict[Protocol, type[SmpFlow | DfuFlow]] = {Protocol.SMP: SmpFlow, Protocol.SECURE_DFU: DfuFlow}
 _WORTH_A_DUMP = ("dut.silent", "dut.dfu_mode", "fault.unproved")
 _DISCHARGE_S = 0.5
 """Off-time of the power cycles that the rig does for itself."""
@@ -43,7 +43,7 @@ class TrialRun:
         self._journal = attempt.journal
         self._recorder = Recorder(attempt.journal, dut.counter)
         self._console = ConsoleLines(attempt.journal, ready=dut.board.signals.ready)
-        self._flow: UpdateFlow = _FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
+        self._flow: UpdateFlow = FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
         self._after_install = False
         self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)
 

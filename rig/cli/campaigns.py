@@ -1,8 +1,7 @@
-"""rig: update nRF52 boards over the air, break the update on purpose, and say with proof whether the firmware survives."""
+"""Commands about campaigns: check, plan, run, resume, judge, report, replay, schema."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import tempfile
@@ -13,18 +12,17 @@ from typing import Any
 
 import click
 
-from rig import __version__, config, report
+from rig import config, report
 from rig.accept import Decision, decide_campaign
+from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_INTERRUPTED, EXIT_RIG
 from rig.drivers import CLOCKS_OF_BENCH
-from rig.errors import ConfigError, RigError
+from rig.errors import ConfigError
 from rig.model import Verdict
 from rig.run import again
 from rig.run.campaign import CampaignRun
 from rig.run.prepare import create_campaign, plan_trials
 from rig.run.progress import Progress
 from rig.store import Campaign, Session, summarise
-
-EXIT_ACCEPTED, EXIT_HELD, EXIT_RIG, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _SCENARIOS = click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO…")
 _BOARDS = click.option("--boards", default="boards.yaml", show_default=True, metavar="FILE", help="The boards file.")
@@ -36,13 +34,7 @@ _JOBS = click.option(
 _DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
-@click.version_option(__version__, prog_name="rig")
-def rig() -> None:
-    """Every command explains itself with --help and an example."""
-
-
-@rig.command(short_help="Check boards and scenarios; touch nothing.")
+@click.command(short_help="Check boards and scenarios; touch nothing.")
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO…]")
 @_BOARDS
 def check(scenarios: tuple[str, ...], boards: str) -> None:
@@ -59,7 +51,7 @@ def check(scenarios: tuple[str, ...], boards: str) -> None:
         click.echo(f"{boards}: {len(config.load_boards(boards).boards)} boards: all is well")
 
 
-@rig.command(short_help="Show what a run would do, or write it down for later.")
+@click.command(short_help="Show what a run would do, or write it down for later.")
 @_SCENARIOS
 @_BOARDS
 @_SEED
@@ -91,7 +83,7 @@ def plan(
     click.echo(f"{len(dealt)} trials")
 
 
-@rig.command(short_help="Plan, run, judge and report a campaign.")
+@click.command(short_help="Plan, run, judge and report a campaign.")
 @_SCENARIOS
 @_BOARDS
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Campaign folder to make.  Default: reports/DATE-TIME-SCENARIO.")
@@ -122,7 +114,7 @@ def run(
     _execute(_create(scenarios, boards, out, seed=seed, trials=trials, clock=clock), jobs)
 
 
-@rig.command(short_help="Go on with a campaign that was stopped.")
+@click.command(short_help="Go on with a campaign that was stopped.")
 @_DIR
 @_JOBS
 def resume(directory: Path, jobs: int | None) -> None:
@@ -134,7 +126,7 @@ def resume(directory: Path, jobs: int | None) -> None:
     _execute(Campaign.open(directory), jobs)
 
 
-@rig.command(short_help="Judge stored journals again.")
+@click.command(short_help="Judge stored journals again.")
 @_DIR
 def judge(directory: Path) -> None:
     """Judge every trial of DIR from its journal, with the judge of this version; former judgements are kept beside.
@@ -151,7 +143,7 @@ def judge(directory: Path) -> None:
     sys.exit(_conclude(campaign).exit_code)
 
 
-@rig.command("report", short_help="Make the report of stored campaigns.")
+@click.command("report", short_help="Make the report of stored campaigns.")
 @_DIR
 def report_(directory: Path) -> None:
     """Rebuild report.html, junit.xml, trials.csv and summary.json of DIR from what is stored; needs no bench.
@@ -162,7 +154,7 @@ def report_(directory: Path) -> None:
     sys.exit(_conclude(Campaign.open(directory)).exit_code)
 
 
-@rig.command(short_help="Run one trial again.")
+@click.command(short_help="Run one trial again.")
 @_DIR
 @click.argument("trial", metavar="TRIAL")
 @click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How often.")
@@ -191,7 +183,7 @@ def replay(directory: Path, trial: str, times: int) -> None:
     sys.exit(EXIT_ACCEPTED if agreed == times else EXIT_HELD)
 
 
-@rig.command(short_help="Print the JSON Schema of a kind of file.")
+@click.command(short_help="Print the JSON Schema of a kind of file.")
 @click.argument("kind", type=click.Choice(["boards", "scenario"]))
 def schema(kind: Any) -> None:
     """Print the JSON Schema of boards files or scenario files, for editors.
@@ -254,23 +246,4 @@ def _conclude(campaign: Campaign) -> Decision:
     return decision
 
 
-def main() -> None:
-    """Entry point: no traceback ever reaches a user."""
-    logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings would stand between our lines
-    try:
-        rig.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_USAGE)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(EXIT_USAGE)
-    except RigError as error:
-        click.echo(f"rig: {error}", err=True)
-        sys.exit(EXIT_RIG)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+COMMANDS = (check, plan, run, resume, judge, report_, replay, schema)

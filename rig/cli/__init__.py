@@ -1,0 +1,47 @@
+"""rig: update nRF52 boards over the air, break the update on purpose, and say with proof whether the firmware survives."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from rig import __version__
+from rig.cli import campaigns, desk, packages
+from rig.cli.exit_codes import EXIT_INTERRUPTED, EXIT_RIG, EXIT_USAGE
+from rig.errors import ConfigError, RigError
+
+__all__ = ["main", "rig"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
+@click.version_option(__version__, prog_name="rig")
+def rig() -> None:
+    """Every command explains itself with --help and an example."""
+
+
+for _command in (*campaigns.COMMANDS, *desk.COMMANDS, *packages.COMMANDS):
+    rig.add_command(_command)
+
+
+def main() -> None:
+    """Entry point: no traceback ever reaches a user."""
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings would stand between our lines
+    try:
+        rig.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_USAGE)
+    except RigError as error:
+        click.echo(f"rig: {error}", err=True)
+        sys.exit(EXIT_RIG)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
