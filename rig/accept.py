@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
-from rig.model import Judgement, Outcome, Trial, Verdict
+from rig.model import Acceptance, Judgement, Outcome, Trial, Verdict
 
 
 class Word(StrEnum):
@@ -24,19 +23,6 @@ class Word(StrEnum):
 
 
 EXIT_CODES: Mapping[Word, int] = {Word.ACCEPTED: 0, Word.HOLD: 1, Word.INCONCLUSIVE: 2}
-
-
-class Criteria(Protocol):
-    """What a scenario must reach; shares lie in 0 … 1."""
-
-    @property
-    def failures_at_most(self) -> int: ...
-
-    @property
-    def faults_proved_at_least(self) -> float: ...
-
-    @property
-    def lost_to_rig_at_most(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +102,7 @@ def tally(trials: Iterable[Trial], judgements: Mapping[str, Judgement]) -> Tally
     )
 
 
-def decide(count: Tally, criteria: Criteria) -> Decision:
+def decide(count: Tally, criteria: Acceptance) -> Decision:
     """Judge one scenario's counts by its criteria."""
     failures, proved, lost, complete = (
         _failures(count, criteria),
@@ -174,7 +160,7 @@ def decide_campaign(scenarios: Mapping[str, Decision]) -> Decision:
     return Decision(word=word, reason=reason, checks=checks)
 
 
-def _failures(count: Tally, criteria: Criteria) -> Check:
+def _failures(count: Tally, criteria: Acceptance) -> Check:
     return Check(
         requirement="Trials that failed",
         limit=f"≤ {criteria.failures_at_most:,}",
@@ -184,7 +170,7 @@ def _failures(count: Tally, criteria: Criteria) -> Check:
     )
 
 
-def _proved(count: Tally, criteria: Criteria) -> Check:
+def _proved(count: Tally, criteria: Acceptance) -> Check:
     share = count.faults_proved / count.faults_due if count.faults_due else None
     return Check(
         requirement="Faults proved by independent evidence",
@@ -197,7 +183,7 @@ def _proved(count: Tally, criteria: Criteria) -> Check:
     )
 
 
-def _lost(count: Tally, criteria: Criteria) -> Check:
+def _lost(count: Tally, criteria: Acceptance) -> Check:
     share = count.lost / count.attempted if count.attempted else None
     return Check(
         requirement="Trials lost to the rig",

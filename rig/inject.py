@@ -194,6 +194,7 @@ class Injector:
             "inject", "fault.requested", n=number, phase=phase, command_t_ns=self._journal.t_ns(command_s), operation=self._operation()
         )
         await asyncio.sleep(self._fault.off_s)
+        operation = self._operation()  # while the power is off nothing is added to it
         cut.on_s = await self._supply.on()
         await asyncio.sleep(_AFTER_ON_S)
         trace = await self._supply.stop_recording()
@@ -217,7 +218,7 @@ class Injector:
                 vdd_fell_t_ns=self._journal.t_ns(cut.fell_s),
                 latency_s=cut.fell_s - command_s,
                 off_s=self._fault.off_s,
-                operation=self._operation(),
+                operation=operation,
             )
 
     def _operation(self) -> int | None:

@@ -237,6 +237,15 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """What a scenario must reach; the shares lie in 0 … 1.  See `rig.accept.decide` for what each one counts."""
+
+    failures_at_most: int = 0
+    faults_proved_at_least: float = 0.99
+    lost_to_rig_at_most: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """One planned attempt; all randomness is already drawn.
 

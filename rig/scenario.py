@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rig.model import Board, Expectation, Limits, Phase, Protocol, Request, TriggerKind
+from rig.model import Acceptance, Board, Expectation, Limits, Phase, Protocol, Request, TriggerKind
 
 Bound = int | float | Literal["all"]
 """A number, or ``all``: as many chunks or bytes as the image has.  Only counts of chunks and bytes may be ``all``."""
@@ -133,14 +133,6 @@ class BoardSelection:
 
     names: tuple[str, ...] = ()
     socs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """When a campaign is accepted.  `faults_proved_at_least` is a share of the faults requested, 0 to 1."""
-
-    failures_at_most: int = 0
-    faults_proved_at_least: float = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)

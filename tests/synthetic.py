@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rig.journal import Journal
 from rig.model import (
+    Acceptance,
     Board,
     ImageFile,
     InstrumentSpec,
@@ -28,7 +29,7 @@ from rig.model import (
     Verdict,
 )
 from rig.ports import SupplyTrace
-from rig.store import Acceptance, Attempt, Campaign, Plan, Provenance, ScenarioPlan, Session, database, layout
+from rig.store import Attempt, Campaign, Plan, Provenance, ScenarioPlan, Session, database, layout
 
 SECONDS = {
     "flash": 3.1,

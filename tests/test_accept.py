@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from rig.accept import Decision, Tally, Word, decide, decide_campaign, tally
-from rig.model import Judgement, Outcome, Verdict
-from rig.store import Acceptance
+from rig.model import Acceptance, Judgement, Outcome, Verdict
 from tests import synthetic
 
 SOUND = {

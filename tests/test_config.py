@@ -33,6 +33,7 @@ def test_shipped_files_have_no_problems(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert [(board.name, board.soc) for board in loaded.boards.boards] == [
         ("dk1", "nrf52840"), ("dk2", "nrf52840"), ("dk3", "nrf52832"), ("dk4", "nrf52832"),
+        ("dk5", "nrf52840"), ("dk6", "nrf52832"),
     ]
     names = [scenario.name for scenario in loaded.scenarios]
     assert {"smp-demo", "smp-swap-offset-200", "smp-rollback", "smp-staged-install"} <= set(names)
@@ -151,6 +152,21 @@ def test_again_is_done_in_all_trials_unless_said_otherwise(tmp_path: Path) -> No
     assert scenario(tmp_path, edited(SCENARIO, "update: {request: test,", f"{again} again: 0.25,")).again == 0.25
 
 
+@pytest.mark.parametrize(
+    ("change", "key"), [("staged: 0.5", "update.staged"), ("expect: rolled_back", "expect")], ids=["staged", "rolled back"]
+)
+def test_what_secure_dfu_cannot_do_is_refused(tmp_path: Path, change: str, key: str) -> None:
+    text = edited(SCENARIO, "protocol: smp", "protocol: secure_dfu")
+    old, new = ("confirm: true", f"confirm: true, {change}") if "staged" in change else ("seed: 1", f"seed: 1\n{change}")
+    assert key in [problem.key for problem in scenario_problems(tmp_path, edited(text, old, new))]
+
+
+def test_a_secure_dfu_board_needs_its_address(tmp_path: Path) -> None:
+    text = edited(edited(BOARDS, "protocol: smp", "protocol: secure_dfu"), "preset: swap-offset", "preset: secure-dfu")
+    text = edited(text, '{name: unit-2, address: "C0:00:00:00:00:02"}', "{name: unit-2}")
+    assert [problem.key for problem in boards_problems(tmp_path, text)] == ["boards[1].ble.address"]
+
+
 def test_a_folder_and_a_file_in_it_count_once(tmp_path: Path) -> None:
     path = write(tmp_path, "cuts.yaml", SCENARIO)
 
@@ -175,7 +191,7 @@ BAD_BOARDS = [
     Mistake("adapter: hci0", "interval_ms: 4000, supervision_s: 8", "8}\n", "defaults.radio.supervision_s", "not longer than two intervals"),
     Mistake("driver: ppk2", "driver: ppk", "ppk,", "defaults.supply.driver", "known: ppk2", "'ppk2'"),
     Mistake("preset: swap-offset", "preset: swap_ofset", "swap_ofset", "defaults.memory.preset", "is unknown", "'swap-offset'"),
-    Mistake("protocol: smp", "protocol: secure_dfu", "swap-offset", "defaults.memory.preset", "MCUboot", "bank 0"),
+    Mistake("protocol: smp", "protocol: secure_dfu", "swap-offset", "defaults.memory.preset", "no memory map of a secure_dfu board", "goes with"),
     Mistake("name: dk2", "name: DK1", "DK1", "boards[1].name", "taken already by boards[0].name in line 10"),
     Mistake("name: dk2", "name: dk 2", "dk 2", "boards[1].name", "does not have the form", "letters"),
     Mistake("name: dk2", "name: 2", "2\n    soc: nrf52832", "boards[1].name", "must be text, not 2"),
@@ -271,7 +287,6 @@ BAD_SCENARIOS = [
     Mistake("seed: 1", f"seed: {'9' * 5000}", "9999", "seed", "not a number that can be used"),
     Mistake("scenario: cuts", "scenario: My Cuts", "My Cuts", "scenario", "does not have the form"),
     Mistake("protocol: smp", "protocol: spm", "spm", "protocol", "is unknown", "'smp'"),
-    Mistake("protocol: smp", "protocol: secure_dfu", "secure_dfu", "protocol", "neither be read nor built", "smp"),
     Mistake("boards: all", "boards: [d k]", "d k", "boards[0]", "does not have the form"),
     Mistake("boards: all", "boards: dk1", "dk1", "boards", "is unknown", "a list of names"),
     Mistake("boards: all", "boards: {socs: [nrf52840]}", "socs", "boards.socs", "unknown key", "'soc'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,6 +66,29 @@ CONFIRMED = trailer(Magic.GOOD, copy_done=Flag.SET, image_ok=Flag.SET)
 )
 def test_decision_tables_in_order(primary: SwapState, secondary: SwapState, by_offset: bool, expected: SwapType) -> None:
     assert requested_swap(primary, secondary, by_offset=by_offset) is expected
+
+
+@pytest.mark.parametrize(
+    ("from_end", "data", "field", "expected"),
+    [
+        (24, b"\xff", "image_ok", Flag.UNSET),
+        (24, b"\x01", "image_ok", Flag.SET),
+        (24, b"\x7f", "image_ok", Flag.BAD),
+        (32, b"\x01", "copy_done", Flag.SET),
+        (32, b"\x00", "copy_done", Flag.BAD),
+        (40, b"\xff", "swap_type", SwapType.NONE),
+        (40, b"\x03", "swap_type", SwapType.PERMANENT),
+        (40, b"\x14", "swap_type", SwapType.REVERT),  # the upper half is the image's number
+        (40, b"\x05", "swap_type", SwapType.NONE),
+        (16, MAGIC_BYTES, "magic", Magic.GOOD),
+        (16, MAGIC_BYTES[:4], "magic", Magic.BAD),
+    ],
+)
+def test_trailer_fields(from_end: int, data: bytes, field: str, expected: Flag | SwapType | Magic) -> None:
+    board = Board(mode=Mode.SWAP_MOVE)
+    board.flash.poke(board.memory.primary.end - from_end, data)
+    blank = trailer()
+    assert board.state().primary == replace(blank, **{field: expected})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", SWAP_MODES)

@@ -19,7 +19,8 @@ from rig.model import Outcome, Verdict
 from rig.report import words
 from rig.report.breakdown import MEANINGS
 from rig.report.statistics import interval, upper_bound
-from rig.store import Acceptance, Campaign, Session, layout
+from rig.model import Acceptance
+from rig.store import Campaign, Session, layout
 from tests import synthetic
 from tests.report_page import Page, judgements, page_of
 from tests.synthetic import Clock, Ending

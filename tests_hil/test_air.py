@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from rig.drivers.radio_bleak import BleakLink, BleakRadio
-from rig.errors import LinkLost, NotFound
+from rig.errors import LinkLost, NoReply, NotFound
 from rig.ota.smp import SMP_CHARACTERISTIC, SMP_SERVICE, SmpSession
 from rig.virtual.air import CURRENT_AIR, Air, Phy, Transmission, airtime_s, frequency_mhz
 from rig.virtual.clock import loop_factory
@@ -147,6 +147,22 @@ def test_packet_length_and_interval_matter(options: dict[str, Any], low: float, 
     assert low < run(test, **options) / run(test) < high
 
 
+@pytest.mark.parametrize(("pair", "spacing_us"), [(False, 2088 + 150 + 80 + 150), (True, 2120 + 150 + 80 + 150)])
+def test_full_packets_follow_each_other_at_the_pace_of_the_specification(pair: bool, spacing_us: int) -> None:
+    """A 251-octet packet, an empty answer, and two inter-frame spaces; encryption adds four octets of MIC."""
+
+    async def test(scene: Scene) -> float:
+        link = await scene.connect()
+        times: list[float] = []
+        scene.board.listen(lambda _data: times.append(now()))
+        for _ in range(4):
+            await link.write(SMP_CHARACTERISTIC, bytes(PAYLOAD), response=False)
+        await asyncio.sleep(1.0)
+        return (times[3] - times[0]) / 3
+
+    assert run(test, radio={"pair": pair}) * 1e6 == pytest.approx(spacing_us, abs=0.01)
+
+
 def test_the_faster_phy_is_faster_and_the_coded_one_slower() -> None:
     async def test(scene: Scene) -> list[float]:
         link = await scene.connect()
@@ -245,6 +261,19 @@ def test_a_connection_that_does_not_begin_to_work_is_tried_again() -> None:
         return now()
 
     assert run(test) > 2.0
+
+
+@pytest.mark.parametrize("works_for_s", [0.0, 0.1])
+def test_connecting_gives_up_at_its_limit_even_when_the_link_came_up_and_died(works_for_s: float) -> None:
+    async def test(scene: Scene) -> float:
+        found = await scene.radio.find(lambda advertisement: advertisement.name == NAME, timeout_s=10.0)
+        start = now()
+        scene.air.disturb(lambda packet: float(packet.channel < 37 and packet.time_s > start + works_for_s))
+        with pytest.raises(NoReply):
+            await scene.radio.connect(found, services=[SMP_SERVICE], timeout_s=2.0)
+        return now() - start
+
+    assert run(test) == pytest.approx(2.0, abs=0.01)
 
 
 def test_a_lost_connection_request_is_sent_again() -> None:

@@ -10,7 +10,9 @@ import pytest
 from bleak import BleakClient, BleakScanner
 from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
 from bumble import hci
+from bumble.host import Host
 
+from rig.drivers import bumble_central
 from rig.drivers.bumble_bleak import backends
 from rig.drivers.bumble_central import BumbleCentral, LinkOptions
 from rig.virtual.adapter import open_adapter
@@ -189,6 +191,28 @@ def test_a_central_that_is_switched_off_is_noticed_by_the_supervision_timeout() 
         assert lost == [0x08]
 
     run(test)
+
+
+def test_the_quiet_host_sends_and_receives_what_bumbles_own_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def capture() -> bytes:
+        captured = bytearray()
+
+        async def test(scene: Scene) -> None:
+            scene.central.capture(captured.extend)
+            client = await scene.client()
+            await client.start_notify(ECHO, lambda _sender, _data: None)
+            for number in range(5):
+                await client.write_gatt_char(ECHO, bytes([number]) * 500, response=True)
+                await scene.board.notify(ECHO, bytes([number]) * 500)
+            await client.disconnect()
+
+        run(test)
+        return bytes(captured)
+
+    quiet = capture()
+    monkeypatch.setattr(bumble_central, "_QuietHost", Host)
+    assert capture() == quiet
+    assert len(quiet) > 5000
 
 
 def test_link_commands_of_the_host_work() -> None:

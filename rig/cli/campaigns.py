@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from rig import config, report
+from rig import config
 from rig.accept import Decision, decide_campaign
 from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_INTERRUPTED, EXIT_RIG
 from rig.drivers import CLOCKS_OF_BENCH
@@ -234,6 +234,8 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
 
 def _conclude(campaign: Campaign) -> Decision:
     """Write the report and print verdict, counts and paths."""
+    from rig import report  # noqa: PLC0415 - pandas takes half a second that the other commands need not wait for
+
     page, *_ = report.build_report([campaign.path])
     records = tuple(campaign.records())
     decision = decide_campaign(report.decide_records(campaign, records))

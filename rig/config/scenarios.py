@@ -13,9 +13,8 @@ from rig.config.problems import Checked, checked
 from rig.config.yaml_source import Document, Loc, Node, key_path
 from rig.errors import ConfigError
 from rig.formats import mcuboot_image, signing_key
-from rig.model import Expectation, Limits, Phase, Protocol, Request, TriggerKind
+from rig.model import Acceptance, Expectation, Limits, Phase, Protocol, Request, TriggerKind
 from rig.scenario import (
-    Acceptance,
     BoardSelection,
     Bound,
     Choice,

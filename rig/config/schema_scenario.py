@@ -368,6 +368,8 @@ class Accept(Strict):
     """Trials with verdict FAIL that are tolerated."""
     faults_proved_at_least: Share = 0.99
     """Share of the faults requested, 0 to 1, that independent evidence must prove."""
+    lost_to_rig_at_most: Share = 0.05
+    """Share of the trials, 0 to 1, that may be lost to the rig: inconclusive or broken by an instrument."""
 
 
 class ScenarioDocument(Strict):

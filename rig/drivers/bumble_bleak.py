@@ -204,8 +204,11 @@ class BumbleClient(BaseBleakClient):
             queue.on("flow", self._flow.set)
         try:
             await self._prepare(connection, pair=pair)
+        except asyncio.CancelledError:
+            self.central.keep(self.disconnect())  # a dead device would keep us until the supervision timeout
+            raise
         except BaseException as error:
-            await asyncio.shield(self.disconnect())
+            await self.disconnect()
             if isinstance(error, ConnectionEnded) and error.hci_reason == _FAILED_TO_ESTABLISH:
                 return False
             raise

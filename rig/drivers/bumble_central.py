@@ -23,6 +23,8 @@ from bumble.pairing import PairingConfig, PairingDelegate
 from bumble.snoop import Snooper
 from bumble.transport.common import Transport
 
+from rig.drivers.bumble_errors import controller_errors
+
 _FALLBACK_ADDRESS = hci.Address("F0:72:69:67:00:01")
 """For controllers without a public address of their own."""
 _CLOSE_S = 5.0
@@ -97,7 +99,7 @@ class _QuietHost(Host):
             queue.enqueue(hci.HCI_AclDataPacket(connection_handle, int(offset > 0), 0, len(part), part), connection_handle)
 
 
-class _Agent(PairingDelegate):
+class _PairingUser(PairingDelegate):
     """Answers the questions that a user would be asked when pairing."""
 
     def __init__(self, passkey: int | None) -> None:
@@ -124,17 +126,25 @@ class BumbleCentral:
     async def open(
         cls, transport: Transport, options: LinkOptions, *, capture: Callable[[bytes], None] | None = None
     ) -> BumbleCentral:
-        """Start the host on `transport` and reset its controller.  `capture` gets all HCI traffic from here on."""
+        """Start the host on `transport` and reset its controller.  `capture` gets all HCI traffic from here on.
+
+        Raises bleak's `BleakError` when the controller fails a command; the transport is closed then.
+        """
         host = _QuietHost(transport.source, transport.sink)
         device = Device(name="rig", address=_FALLBACK_ADDRESS, host=host)
         device.keystore = MemoryKeyStore()
         central = cls(transport, device, options)
         if capture is not None:
             central.capture(capture)
-        agent = _Agent(options.passkey)
+        user = _PairingUser(options.passkey)
         mitm = options.passkey is not None
-        device.pairing_config_factory = lambda _connection: PairingConfig(sc=True, mitm=mitm, bonding=True, delegate=agent)
-        await device.power_on()
+        device.pairing_config_factory = lambda _connection: PairingConfig(sc=True, mitm=mitm, bonding=True, delegate=user)
+        try:
+            with controller_errors():
+                await device.power_on()
+        except BaseException:
+            await transport.close()
+            raise
         return central
 
     async def close(self) -> None:

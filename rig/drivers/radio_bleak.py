@@ -83,8 +83,11 @@ class BleakLink:
 
     async def disconnect(self) -> None:
         if self.is_up:
-            with self._translated("disconnect"):
-                await self._client.disconnect()
+            try:
+                with self._translated("disconnect"):
+                    await self._client.disconnect()
+            except TimeoutError:
+                raise InstrumentError(self._instrument, "the Bluetooth service does not end the connection") from None
             self.on_lost(None)
 
     def on_lost(self, reason: int | None) -> None:

@@ -12,7 +12,7 @@ from rig.images.provide import provide
 from rig.model import Board, ImageSet, Trial
 from rig.plan import plan
 from rig.scenario import Scenario
-from rig.store import Acceptance, Campaign, Plan, ScenarioPlan, collect_provenance
+from rig.store import Campaign, Plan, ScenarioPlan, collect_provenance
 
 
 def plan_trials(
@@ -66,10 +66,7 @@ def create_campaign(
                 ScenarioPlan(
                     name=scenario.name,
                     purpose=scenario.description,
-                    accept=Acceptance(
-                        failures_at_most=scenario.accept.failures_at_most,
-                        faults_proved_at_least=scenario.accept.faults_proved_at_least,
-                    ),
+                    accept=scenario.accept,
                 )
                 for scenario in configuration.scenarios
             ),

@@ -21,12 +21,11 @@ from rig.store.attempt import Attempt
 from rig.store.campaign import Campaign
 from rig.store.provenance import collect_provenance
 from rig.store.rebuild import rebuild_database
-from rig.store.records import Acceptance, Evidence, EvidenceFile, FaultMark, Plan, Provenance, ScenarioPlan, TrialRecord
+from rig.store.records import Evidence, EvidenceFile, FaultMark, Plan, Provenance, ScenarioPlan, TrialRecord
 from rig.store.session import Session
 from rig.store.summary import summarise
 
 __all__ = [
-    "Acceptance",
     "Attempt",
     "Campaign",
     "Evidence",

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rig.model import Board, InstrumentSpec, Judgement, Trial
-
-
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """What a scenario must reach; the shares lie in 0 … 1.  See `rig.accept.decide` for what each one counts."""
-
-    failures_at_most: int = 0
-    faults_proved_at_least: float = 0.99
-    lost_to_rig_at_most: float = 0.05
+from rig.model import Acceptance, Board, InstrumentSpec, Judgement, Trial
 
 
 @dataclass(frozen=True, kw_only=True)

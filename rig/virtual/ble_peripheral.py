@@ -42,6 +42,7 @@ __all__ = [
 
 _CID_ATT, _CID_SIGNALLING, _CID_SMP = 4, 5, 6
 _TX_PACKETS = 4
+_MAX_MTU = 517
 _TRANSACTION_S = 30.0
 """An ATT transaction that takes longer has failed (Vol 3 Part F 3.3.3)."""
 _MAX_ADVERTISING_OCTETS = 31
@@ -103,7 +104,12 @@ class BlePeripheral:
 
     # ------------------------------------------------------------------------------------------------------ for firmware
     async def start(self, services: Sequence[Service], *, name: str, max_mtu: int = 247) -> None:
-        """Register `services` beside GAP and GATT.  `max_mtu` is the largest ATT_MTU that the server agrees to, 23 to 517."""
+        """Register `services` beside GAP and GATT.  `max_mtu` is the largest ATT_MTU that the server agrees to, 23 to 517.
+
+        Raises `ValueError` outside that range.
+        """
+        if not DEFAULT_MTU <= max_mtu <= _MAX_MTU:
+            raise ValueError(f"an ATT_MTU of {max_mtu} is not between {DEFAULT_MTU} and {_MAX_MTU}")
         self._table = AttributeTable(services, name=name)
         self._max_mtu = max_mtu
 

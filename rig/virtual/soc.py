@@ -235,6 +235,7 @@ class Life:
         task = asyncio.get_running_loop().create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # a task cancelled before its first step never begins its work
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
