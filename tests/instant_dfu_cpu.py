@@ -268,7 +268,9 @@ class LoopbackRadio:
     def use_address(self, address: str) -> None:
         self.address = address
 
-    async def start(self, services: Sequence[Service], *, name: str, max_mtu: int) -> None:
+    async def start(
+        self, services: Sequence[Service], *, name: str, max_mtu: int, mtu_rule: Callable[[int], int] | None = None
+    ) -> None:
         self.services, self.name, self.max_mtu = services, name, max_mtu
 
     async def advertise(self, *, name: str, service_uuids: Sequence[str], interval_s: float) -> None:

@@ -116,7 +116,7 @@ def test_nobody_collects_a_storm() -> None:
 
 def test_what_comes_between_packets_without_being_asked_for_is_noticed_at_once() -> None:
     with pytest.raises(MalformedReply) as error:
-        run(update(Hostile(unasked={3: b"\x60\x03\x01"}), package()))
+        run(update(Hostile(unasked={6: b"\x60\x03\x01"}), package(), max_write=20))
 
     assert (error.value.request, error.value.data) == ("packet", b"\x60\x03\x01")
 

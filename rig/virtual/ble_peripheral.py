@@ -91,6 +91,7 @@ class BlePeripheral:
         self._is_alive = True
         self._table = _NO_SERVICES
         self._max_mtu = DEFAULT_MTU
+        self._mtu_rule: Callable[[int], int] | None = None
         self._advertisement: tuple[bytes, bytes, float] | None = None
         self._advertiser: Advertiser | None = None
         self._deaf_until = 0.0
@@ -103,8 +104,17 @@ class BlePeripheral:
         self._indicating = asyncio.Lock()
 
     # ------------------------------------------------------------------------------------------------------ for firmware
-    async def start(self, services: Sequence[Service], *, name: str, max_mtu: int = 247) -> None:
+    async def start(
+        self,
+        services: Sequence[Service],
+        *,
+        name: str,
+        max_mtu: int = 247,
+        mtu_rule: Callable[[int], int] | None = None,
+    ) -> None:
         """Register `services` beside GAP and GATT.  `max_mtu` is the largest ATT_MTU that the server agrees to, 23 to 517.
+
+        `mtu_rule` gives the server's answer to what a client offers where that is not always `max_mtu`.
 
         Raises `ValueError` outside that range.
         """
@@ -112,6 +122,7 @@ class BlePeripheral:
             raise ValueError(f"an ATT_MTU of {max_mtu} is not between {DEFAULT_MTU} and {_MAX_MTU}")
         self._table = AttributeTable(services, name=name)
         self._max_mtu = max_mtu
+        self._mtu_rule = mtu_rule
 
     async def advertise(self, *, name: str, service_uuids: Sequence[str], interval_s: float) -> None:
         """Advertise, connectable and scannable, whenever there is no connection, until `stop_advertising`.
@@ -226,7 +237,9 @@ class BlePeripheral:
         self._advertiser = None
         self._end = end
         peer = str(end.peer.address)
-        self._server = GattServer(self._table, self._max_mtu, LinkSecurity(has_key=peer in self._bonds))
+        self._server = GattServer(
+            self._table, self._max_mtu, LinkSecurity(has_key=peer in self._bonds), mtu_rule=self._mtu_rule
+        )
         self._pairing = PairingResponder(
             own=end.address,
             peer=end.peer.address,

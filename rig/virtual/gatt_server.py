@@ -180,7 +180,10 @@ _GATT_SERVICE = Service(uuid="1801", characteristics=(Characteristic(uuid="2a05"
 
 @dataclass
 class GattServer:
-    """The server's side of one connection.  `security` is kept up to date by the owner of the connection."""
+    """The server's side of one connection.  `security` is kept up to date by the owner of the connection.
+
+    `mtu_rule` gives the server's answer to an ATT_MTU that the client offers; None: always `max_mtu`.
+    """
 
     table: AttributeTable
     max_mtu: int
@@ -189,6 +192,7 @@ class GattServer:
     subscriptions: dict[int, int] = field(default_factory=dict)
     """CCCD value by the handle of the characteristic's value."""
     on_confirmation: Callable[[], None] | None = None
+    mtu_rule: Callable[[int], int] | None = None
 
     def answer(self, pdu: bytes) -> bytes | None:
         """Serve one PDU from the client; None when there is nothing to say."""
@@ -223,8 +227,9 @@ class GattServer:
     # --------------------------------------------------------------------------------------------------------- requests
     def _exchange_mtu(self, pdu: bytes) -> bytes:
         (client_mtu,) = struct.unpack("<xH", pdu)
-        self.mtu = max(DEFAULT_MTU, min(client_mtu, self.max_mtu))
-        return struct.pack("<BH", 0x03, self.max_mtu)
+        server_mtu = self.max_mtu if self.mtu_rule is None else self.mtu_rule(client_mtu)
+        self.mtu = max(DEFAULT_MTU, min(client_mtu, server_mtu))
+        return struct.pack("<BH", 0x03, server_mtu)
 
     def _find_information(self, pdu: bytes) -> bytes:
         first, last = struct.unpack("<xHH", pdu)

@@ -71,8 +71,12 @@ class BleLink:
         radio.on_connected = self._on_connected
         radio.on_disconnected = lambda _reason: self._handler.disconnected()
         self._cpu.spawn(self._serve())
+        maximum = self._config.max_mtu
         await radio.start(
-            [Service(uuid=SERVICE, characteristics=(packet, control_point))], name=self._name, max_mtu=self._config.max_mtu
+            [Service(uuid=SERVICE, characteristics=(packet, control_point))],
+            name=self._name,
+            max_mtu=maximum,
+            mtu_rule=lambda offered: mtu_reply(offered, maximum=maximum),
         )
         await radio.advertise(name=self._name, service_uuids=[SERVICE], interval_s=self._config.advertising_interval_s)
 
