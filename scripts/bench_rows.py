@@ -15,6 +15,7 @@ from typing import Any
 
 from rig.model import Verdict
 from rig.store import Session
+from tests_hil import test_smp_throughput as smp
 from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
 
 
@@ -37,7 +38,8 @@ def cpu_per_trial(trials: int, **scenario: Any) -> float:
     """Median CPU seconds of one trial: bench, update, fault, recovery, journal, judgement, evidence on disk."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        campaign = plan_campaign(folder, scenario_file(folder, trials=trials + 1, **scenario), boards_file(folder, only="nrf52840"))
+        boards = boards_file(folder, only="nrf52840", protocol=scenario.get("protocol", "smp"))
+        campaign = plan_campaign(folder, scenario_file(folder, trials=trials + 1, **scenario), boards)
         seconds = []
         with Session(campaign) as session:
             for trial in campaign.plan.trials:
@@ -70,7 +72,22 @@ def staged_trial() -> Row:
     return Row(name="staged trial: 256 KiB, cut during install", value=value, unit="CPU s", limit=0.15)
 
 
-ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial)
+def smp_upload() -> Row:
+    value = smp.rate(smp.ours, buf_size=2475) / smp.rate(smp.theirs, buf_size=2475)
+    return Row(name="SMP upload against plain smpclient on the same link", value=value, unit="ratio", limit=0.95, at_most=False)
+
+
+def dfu_trial() -> Row:
+    images = {
+        "old": {"build": {"version": "1.0.0", "size": "64 KiB"}},
+        "new": {"build": {"version": "1.1.0", "size": "64 KiB"}},
+    }
+    cut = {"power_cut": {"trigger": {"chunk": {"uniform": [4, 12]}}, "off_ms": 500}}
+    value = cpu_per_trial(5, protocol="secure_dfu", images=images, faults=[cut], update={})
+    return Row(name="complete Secure DFU trial: 64 KiB, one cut during transfer, retry", value=value, unit="CPU s", limit=1.0)
+
+
+ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial)
 
 
 def main() -> None:

@@ -15,11 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rig.model import Outcome, Verdict
+from rig.model import Acceptance, Outcome, Verdict
 from rig.report import words
 from rig.report.breakdown import MEANINGS
 from rig.report.statistics import interval, upper_bound
-from rig.model import Acceptance
 from rig.store import Campaign, Session, layout
 from tests import synthetic
 from tests.report_page import Page, judgements, page_of
