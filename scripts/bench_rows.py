@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rig.formats import ppk2
 from rig.model import Verdict
 from rig.store import Session
+from rig.virtual.ppk2 import CALIBRATION
+from tests import test_secure_dfu_client_speed as dfu_speed
 from tests_hil import test_smp_throughput as smp
 from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
+
+
+PPK2_SAMPLES_PER_S = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +97,35 @@ def dfu_trial() -> Row:
     return Row(name="complete Secure DFU trial: 64 KiB, one cut during transfer, retry", value=value, unit="CPU s", limit=1.0)
 
 
-ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial)
+def dfu_client(every: int, limit: float) -> Row:
+    """Against a player of the same requests and packets that only waits for replies, on an ideal link with 15 ms interval."""
+    image = dfu_speed.package(200_000)
+    link = {"per_event": 6, "max_write": 244, "interval_s": 0.015}
+    possible = dfu_speed.run(dfu_speed.reference(dfu_speed.Device(queue=0, erase_s=0.0), image, **link))
+    device = dfu_speed.Device(queue=0, erase_s=0.0)
+    needed = dfu_speed.run(dfu_speed.timed(device, image, dfu_speed.Options(receipts_every=every), **link))
+    value = possible[-1] / needed[-1]
+    return Row(name=f"Secure DFU client against the link model, PRN {every}", value=value, unit="ratio", limit=limit, at_most=False)
+
+
+def ppk2_decoding() -> Row:
+    words = np.random.default_rng(1).integers(0, 2**32, 1_000_000, dtype=np.uint32)
+    words = (words & ~np.uint32(0x7 << 14)) | (words % 5 << np.uint32(14))
+    started = time.process_time()
+    ppk2.current_amps(words, CALIBRATION, 3.0)
+    ppk2.logic_inputs(words)
+    value = len(words) / PPK2_SAMPLES_PER_S / (time.process_time() - started)
+    return Row(name="decoding of a PPK2 stream against real time", value=value, unit="times", limit=10.0, at_most=False)
+
+
+ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial, partial(dfu_client, 0, 0.95), partial(dfu_client, 12, 0.85), ppk2_decoding)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write name, value, unit, limit and ok of each row")
     arguments = parser.parse_args()
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings would stand between the rows
     rows = []
     for measure in ROWS:
         row = measure()

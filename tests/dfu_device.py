@@ -55,6 +55,7 @@ class Device:
     max_data: int = PAGE
     erase_s: float = 0.085
     write_s: float = 41e-6  # per word
+    settings_s: float = 0.0  # flash time that the execute of an init packet starts
     queue: int = 16  # flash operations; 0: the radio stands still while the flash is busy, so nothing is lost
     flash: dict[int, bytearray] = field(default_factory=dict)
     installed: bytes = b""
@@ -171,6 +172,8 @@ class Device:
             if len(self.command) != self.command_size:
                 return b"\x08"
             self.init = init_packet.decode(bytes(self.command)).command
+            if self.settings_s:
+                self.enqueue(self.settings_s)
             return b"\x01"
         if self.init is None:
             self.reset = True

@@ -146,7 +146,7 @@ class Link:
 
 
 class SerialLine:
-    """The host's end of a serial line (`rig.ports.ByteStream`) with the device behind it; `noise` is on the line before anything else."""
+    """The host's end of a serial line (`rig.ports.ByteStream`) with the device behind it; `noise` comes before the first reply."""
 
     def __init__(
         self, device: Device, *, mtu: int = 131, noise: bytes = b"", tamper: Callable[[bytes], bytes] = lambda data: data
@@ -191,8 +191,10 @@ class SerialLine:
                 return self.device.request(request)
 
     def _send(self, data: bytes) -> None:
-        data, self._noise = self._noise + data, b""
         loop = asyncio.get_running_loop()
+        if self._noise:
+            loop.call_soon(self._hand_over, self._noise)
+            self._noise = b""
         self._sent_s = max(self._sent_s, loop.time()) + len(data) * 10 / 115200
         loop.call_at(self._sent_s, self._hand_over, data)
 

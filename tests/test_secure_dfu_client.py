@@ -173,6 +173,14 @@ def test_a_device_whose_queue_fills_behind_an_erase_costs_one_attempt_and_no_mor
     assert (retry.object_index, retry.pace) == (0, Pace.AFTER_ERASE)
 
 
+def test_a_careful_session_waits_for_the_settings_to_be_written() -> None:
+    device, image = Device(queue=16, settings_s=0.19), package(20_000)
+
+    steps = run(update(device, image, Options(pace=Pace.AFTER_ERASE)))
+
+    assert (device.installed, retries(steps)) == (image.firmware, [])
+
+
 def test_a_device_with_a_slower_erase_is_given_more_time() -> None:
     device, image = Device(queue=16, erase_s=0.09), package(60_000)
 

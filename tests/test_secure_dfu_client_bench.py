@@ -24,6 +24,7 @@ from tests.instant_dfu_host import KEY, enter_dfu, settle_down
 
 OLD, NEW = image(10_240, 1), image(20_003, 2)
 APP = f"app 0x{BANK0:x}"
+_STORY_S = 600  # of virtual time: nothing here may go on for ever
 
 
 def package(**arguments: Any) -> dfu.DfuPackage:
@@ -82,8 +83,9 @@ async def dfu_mode(board: Board) -> Any:
     life = Life(board)
     life.spawn(life.execute())
     try:
-        await life.radio.on_air.wait()
-        yield life
+        async with asyncio.timeout(_STORY_S):
+            await life.radio.on_air.wait()
+            yield life
     finally:
         life.end("over")
         await asyncio.sleep(0)
@@ -270,12 +272,13 @@ def test_an_application_is_updated_over_a_serial_line() -> None:
         ends, life = SerialEnds(), SerialLife(board)
         life.port = ends.device
         life.spawn(life.execute())
-        await ends.listening.wait()
-        async with SerialTransport(ends) as transport:
-            assert transport.max_packet == 64
-            session = SecureDfuSession(transport, options=Options(receipts_every=8))
-            assert retries([progress async for progress in session.update(package().images[0])]) == []
-        return await life.outcome
+        async with asyncio.timeout(_STORY_S):
+            await ends.listening.wait()
+            async with SerialTransport(ends) as transport:
+                assert transport.max_packet == 64
+                session = SecureDfuSession(transport, options=Options(receipts_every=8))
+                assert retries([progress async for progress in session.update(package().images[0])]) == []
+            return await life.outcome
 
     assert on_virtual_time(story()) == "reset"
     board.config = default_config("nrf52840")

@@ -122,8 +122,12 @@ def test_what_comes_between_packets_without_being_asked_for_is_noticed_at_once()
 
 
 def test_more_receipts_than_packets_are_an_error() -> None:
-    with pytest.raises(MalformedReply, match="more receipts than packets"):
-        run(update(Device(queue=0), package(), Options(receipts_every=1), tamper=lambda reply: [reply] * (3 if reply[1] == 3 else 1)))
+    class Repeating(Device):
+        def packet(self, data: bytes) -> list[bytes]:
+            return super().packet(data) * (3 if self.current == 2 else 1)
+
+    with pytest.raises(MalformedReply, match="packet receipt: there are more receipts than packets"):
+        run(update(Repeating(queue=0), package(), Options(receipts_every=1)))
 
 
 def test_receipts_in_front_of_another_reply_are_skipped_but_not_for_ever() -> None:

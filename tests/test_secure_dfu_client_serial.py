@@ -25,7 +25,7 @@ def test_the_image_is_installed_over_a_serial_line(every: int, mtu: int, packet:
     assert max(map(len, device.packets)) == packet
 
 
-@pytest.mark.parametrize("noise", [b"Booting...\r\n", b"\xc0\xc0", b"\xdb\x00\xc0", bytes(range(256))])
+@pytest.mark.parametrize("noise", [b"Booting...\r\n", b"hello\xc0", b"\xc0\xc0", b"\xdb\x00\xc0", bytes(range(256))])
 def test_boot_messages_before_the_first_pong_are_skipped(noise: bytes) -> None:
     device, image = Device(queue=0), package(300)
 

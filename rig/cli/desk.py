@@ -23,8 +23,9 @@ from rig.run.desk import update_once
 @click.option("--board", "name", required=True, metavar="NAME", help="Which board of the boards file.")
 @click.option("--boards", default="boards.yaml", show_default=True, metavar="FILE", help="The boards file.")
 @click.option("--flash-first", type=click.Path(path_type=Path), metavar="FILE", help="Put this image on the board by the probe first; virtual boards start blank.")
+@click.option("--serial", metavar="PORT", help="Send over this serial port to a Secure DFU bootloader that is in DFU mode, instead of over the air.")
 @click.option("--clock", type=click.Choice(["virtual", "wall"]), help="Default: the bench's own.")
-def update(file: Path, name: str, boards: str, flash_first: Path | None, clock: str | None) -> None:
+def update(file: Path, name: str, boards: str, flash_first: Path | None, serial: str | None, clock: str | None) -> None:
     """Update one board over the air with FILE: a signed MCUboot image, or a DFU package (.zip), as the board's protocol wants.
 
     Exit code: 0 the board runs the new image, 1 it does not, 2 the rig failed, 3 usage.
@@ -32,6 +33,7 @@ def update(file: Path, name: str, boards: str, flash_first: Path | None, clock: 
     \b
     Example:  rig update new.signed.bin --board dk1 --boards lab.yaml
               rig update new.zip --board dk5 --flash-first old.zip
+              rig update new.zip --board dk5 --serial /dev/ttyACM1
     """
     file_ = config.load_boards(boards)
     board = next((board for board in file_.boards if board.name == name), None)
@@ -52,7 +54,13 @@ def update(file: Path, name: str, boards: str, flash_first: Path | None, clock: 
 
         started = time.monotonic()
         result = update_once(
-            board, file_.bench, file, flash_first=flash_first, clock=clock or CLOCKS_OF_BENCH[file_.bench.driver][0], follow=follow
+            board,
+            file_.bench,
+            file,
+            flash_first=flash_first,
+            serial=serial,
+            clock=clock or CLOCKS_OF_BENCH[file_.bench.driver][0],
+            follow=follow,
         )
     if result.error is not None:
         click.echo(f"{name}: {result.error}", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rig.errors import ConfigError
 from rig.model import InstrumentSpec
+from rig.ports import ByteStream
 
 DRIVERS: dict[str, dict[str, str]] = {
     "bench": {"virtual": "rig.virtual.world:VirtualBench"},
@@ -35,6 +36,12 @@ def load(port: str, spec: InstrumentSpec, **context: object) -> Any:
     if spec.driver not in known:
         raise ConfigError(f"no {port} driver {spec.driver!r}; known: {', '.join(sorted(known)) or 'none'}")
     return resolve(known[spec.driver])(**{**spec.options, **context})
+
+
+async def open_port(port: str, *, baudrate: int, owner: str) -> ByteStream:
+    """Open a serial port, or the virtual wire that stands for one, for the instrument `owner`.  Raises `InstrumentError`."""
+    stream: ByteStream = await resolve("rig.drivers.byte_stream:open_stream")(port, baudrate=baudrate, owner=owner)
+    return stream
 
 
 def resolve(target: str) -> Any:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig import bench, drivers
-from rig.errors import DutError
+from rig.errors import ConfigError, DutError
 from rig.images.provide import provide_file
-from rig.model import Board, Event, ImageFile, InstrumentSpec, Limits, Phase, Request, Trial
+from rig.model import Board, Event, ImageFile, InstrumentSpec, Limits, Phase, Protocol, Request, Trial
+from rig.run.dfu_flow import DfuFlow
 from rig.run.flashing import place_old_image
+from rig.run.flow import UpdateFlow
 from rig.run.record import ConsoleLines, Recorder
 from rig.run.single import CLOCKS
 from rig.run.trial import FLOWS
 from rig.store import Attempt
 
-_ATTEMPTS = 3
+_ATTEMPTS = 4
 _SUPPLY_SETTLES_S = 0.5
 
 
@@ -39,23 +41,33 @@ def update_once(
     file: Path,
     *,
     flash_first: Path | None,
+    serial: str | None,
     clock: str,
     follow: Callable[[Event], None],
 ) -> DeskResult:
     """Update `board` with `file`; every event goes to `follow` as it happens.
 
+    `serial` is a port on which the board's Secure DFU bootloader listens; None: over the air.
+
     Raises:
-        ConfigError: a file is no image for this board.
+        ConfigError: a file is no image for this board, or `serial` is given for a board without Secure DFU.
         InstrumentError: an instrument failed.
     """
+    if serial is not None and board.protocol is not Protocol.SECURE_DFU:
+        raise ConfigError(f"--serial: board {board.name!r} takes updates by {board.protocol}; only secure_dfu goes over a serial port")
     new = provide_file(file, board)
     old = provide_file(flash_first, board) if flash_first else None
     with asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
-        return runner.run(_update(board, bench_spec, new, old, follow))
+        return runner.run(_update(board, bench_spec, new, old, serial, follow))
 
 
 async def _update(
-    board: Board, bench_spec: InstrumentSpec, new: ImageFile, old: ImageFile | None, follow: Callable[[Event], None]
+    board: Board,
+    bench_spec: InstrumentSpec,
+    new: ImageFile,
+    old: ImageFile | None,
+    serial: str | None,
+    follow: Callable[[Event], None],
 ) -> DeskResult:
     trial = _as_trial(board, new, old or new)
     now = asyncio.get_running_loop().time
@@ -75,18 +87,22 @@ async def _update(
                         await place_old_image(trial, dut, lambda image: Path(image.path))
                         await dut.probe.detach()
                 flow = FLOWS[trial.protocol](trial, dut, recorder, lines, lambda image: Path(image.path))
-                error: str | None = f"the board did not get to {new.version} in {_ATTEMPTS + 1} attempts"
-                after_install = False
                 try:
-                    for _ in range(_ATTEMPTS + 1):
-                        if await flow.advance(new, Request.TEST, confirm=True, after_install=after_install):
-                            error = None
-                            break
-                        after_install = True
+                    if isinstance(flow, DfuFlow) and serial is not None:
+                        await flow.transfer_over_serial(serial, new)
+                    error = None if await _bring_to(flow, new) else f"the board did not get to {new.version} in {_ATTEMPTS} attempts"
                 except DutError as refused:
                     error = str(refused)
             events = attempt.journal.events
     return DeskResult(version=new.version, size=new.size, upload_s=_upload_s(events), total_s=now() - started_s, error=error)
+
+
+async def _bring_to(flow: UpdateFlow, new: ImageFile) -> bool:
+    """Attempt by attempt, until the board runs `new`."""
+    for attempt in range(_ATTEMPTS):
+        if await flow.advance(new, Request.TEST, confirm=True, after_install=attempt > 0):
+            return True
+    return False
 
 
 def _upload_s(events: list[Event]) -> float | None:

@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from rig import drivers
 from rig.errors import DutError, NoReply, Refused
 from rig.images import dfu
 from rig.model import ImageFile, Phase, Request
 from rig.ota.secure_dfu import (
     DFU_SERVICE,
+    DfuTransport,
     GattTransport,
     Progress,
     SecureDfuSession,
+    SerialTransport,
     Stage,
     Step,
     enter_bootloader,
@@ -29,6 +32,7 @@ from rig.ports import Advertisement, GattLink
 from rig.run.flow import Flow, Running
 
 DEVICE_INFORMATION = "0000180a-0000-1000-8000-00805f9b34fb"
+_SERIAL_BAUDRATE = 115_200
 FIRMWARE_REVISION = "00002a26-0000-1000-8000-00805f9b34fb"
 
 
@@ -87,16 +91,28 @@ class DfuFlow(Flow):
                 self._emit("run", "dut.enter_dfu")
                 target = await self._find(self._is_bootloader)
         async with self._linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
-            session = SecureDfuSession(transport)
-            try:
-                await self._transfer(session, image)
-            except Refused:
-                with suppress(DutError):
-                    await session.abort()  # a refused update leaves the device in DFU mode for two minutes otherwise
-                raise
+            await self._transfer(transport, image)
         return False
 
-    async def _transfer(self, session: SecureDfuSession, image: ImageFile) -> None:
+    async def transfer_over_serial(self, port: str, image: ImageFile) -> None:
+        """Update a bootloader that is in DFU mode over its serial `port` (115200 baud, SLIP), without the radio."""
+        stream = await drivers.open_port(port, baudrate=_SERIAL_BAUDRATE, owner=f"{self._dut.board.name}.serial")
+        try:
+            async with SerialTransport(stream) as transport:
+                await self._transfer(transport, image)
+        finally:
+            await stream.close()
+
+    async def _transfer(self, transport: DfuTransport, image: ImageFile) -> None:
+        session = SecureDfuSession(transport)
+        try:
+            await self._send(session, image)
+        except Refused:
+            with suppress(DutError):
+                await session.abort()  # a refused update leaves the device in DFU mode for two minutes otherwise
+            raise
+
+    async def _send(self, session: SecureDfuSession, image: ImageFile) -> None:
         """Init packet and firmware, the last execute, and the wait until the application serves again."""
         package = dfu.read(self._image_path(image))
         (application,) = package.images

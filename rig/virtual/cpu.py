@@ -6,7 +6,7 @@ cancelled in the middle of what it does; the flash keeps exactly what had been d
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -46,6 +46,18 @@ class BoardFacts:
     ble_address: str
 
 
+class SerialPort(Protocol):
+    """A UART of the board in both directions, beside the console."""
+
+    def listen(self, receiver: Callable[[bytes], None]) -> None:
+        """Call `receiver` on the loop with bytes received."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send and wait until the last bit has left."""
+        ...
+
+
 class Cpu(Protocol):
     """The processor as firmware sees it.  Addresses and lengths in bytes, times in seconds."""
 
@@ -63,6 +75,11 @@ class Cpu(Protocol):
     @property
     def radio(self) -> BlePeripheral:
         """The BLE stack of this life, not yet started."""
+        ...
+
+    @property
+    def serial(self) -> SerialPort:
+        """The UART over which a serial bootloader is updated."""
         ...
 
     def read(self, address: int, length: int) -> bytes:

@@ -16,7 +16,7 @@ from rig.formats.sample_app import SampleApp
 from rig.formats.sample_app import parse as parse_sample_app
 from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral
-from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason
+from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
 from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
@@ -58,6 +58,7 @@ class Soc:
     application: Callable[[SampleApp, BoardFacts], Application]
     power: PowerNode
     console: DeviceEnd
+    serial: DeviceEnd
     air: Air
     rng: random.Random
     radio_sync: bool = True
@@ -183,6 +184,20 @@ class Soc:
         waiting.action()
 
 
+class _Uart:
+    """The device's end of a serial line as firmware drives it."""
+
+    def __init__(self, end: DeviceEnd) -> None:
+        self._end = end
+
+    def listen(self, receiver: Callable[[bytes], None]) -> None:
+        self._end.listen(lambda _when_s, data: receiver(data))
+
+    async def send(self, data: bytes) -> None:
+        sent_s = self._end.send(data)
+        await asyncio.sleep(max(0.0, sent_s - asyncio.get_running_loop().time()))
+
+
 class Life:
     """The processor from one reset to the next: the `rig.virtual.cpu.Cpu` that firmware gets."""
 
@@ -226,6 +241,7 @@ class Life:
             self._operation = None
             self._soc.flash.interrupt(operation, min(1.0, (now - started) / self._soc.flash.duration(operation)))
         self._soc.console.cut()
+        self._soc.serial.cut()
         if self._radio is not None:
             self._radio.vanish()
         for task in self._tasks:
@@ -302,6 +318,10 @@ class Life:
         del reason
         self._soc.restart(ResetReason.LOCKUP)
         raise asyncio.CancelledError
+
+    @property
+    def serial(self) -> SerialPort:
+        return _Uart(self._soc.serial)
 
     @property
     def radio(self) -> BlePeripheral:

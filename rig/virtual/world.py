@@ -34,6 +34,8 @@ _DEFAULT_APPLICATION = {
     Protocol.SMP: "rig.virtual.smp_application:SmpApplication",
     Protocol.SECURE_DFU: "rig.virtual.dfu_application:DfuApplication",
 }
+_SERIAL_BAUDRATE = 115_200
+"""Of the nRF5 SDK's serial bootloader examples."""
 _SECTIONS = ("bootloader", "application", "power", "soc")
 
 CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
@@ -57,6 +59,7 @@ class VirtualBoard:
             application=_application_factory(board),
             power=self.power,
             console=wires.add(f"{board.name}/console", baudrate=baudrate),
+            serial=wires.add(f"{board.name}/serial", baudrate=_SERIAL_BAUDRATE),
             air=air,
             rng=rng,
             **_section(board, "soc"),

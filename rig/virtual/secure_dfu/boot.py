@@ -49,7 +49,7 @@ class SecureDfuBootloader:
     @classmethod
     def for_board(cls, board: BoardFacts, **options: Any) -> Self:
         """The SDK's example for the board's part, changed by the ``bootloader:`` section of the boards file."""
-        return cls(config_from_options(board.part.name, options))
+        return cls(config_from_options(board.part.name, options), port_of=lambda cpu: cpu.serial)
 
     @property
     def factory_flash(self) -> tuple[tuple[int, bytes], ...]:

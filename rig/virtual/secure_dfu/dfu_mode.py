@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from rig.virtual.cpu import Cpu
+from rig.virtual.cpu import Cpu, SerialPort
 from rig.virtual.secure_dfu import serial
 from rig.virtual.secure_dfu.ble import BleLink
 from rig.virtual.secure_dfu.config import SecureDfuConfig, Transport
@@ -20,7 +20,7 @@ from rig.virtual.secure_dfu.watchdog import keep_fed
 
 _ATT_HEADER = 3
 
-PortOf = Callable[[Cpu], serial.SerialPort]
+PortOf = Callable[[Cpu], SerialPort]
 
 
 class Link(Protocol):

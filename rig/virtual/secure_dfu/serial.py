@@ -6,12 +6,10 @@ Source: nRF5 SDK 17.0.2, `bootloader/serial_dfu/nrf_dfu_serial_uart.c`, `nrf_dfu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
 
 from rig.formats.slip import END, ESC, ESC_END, ESC_ESC, encode
-from rig.virtual.cpu import Cpu
+from rig.virtual.cpu import Cpu, SerialPort
 from rig.virtual.secure_dfu.codes import Opcode
 from rig.virtual.secure_dfu.flash_queue import FlashQueue
 from rig.virtual.secure_dfu.request_handler import RequestHandler
@@ -19,18 +17,6 @@ from rig.virtual.secure_dfu.request_handler import RequestHandler
 MTU = 131
 """Bytes of a frame at worst: 64 bytes and the opcode, all escaped, and the END.  What opcode 07 reports."""
 PACKET_SIZE = MTU + 1
-
-
-class SerialPort(Protocol):
-    """The board's UART in both directions."""
-
-    def listen(self, receiver: Callable[[bytes], None]) -> None:
-        """Call `receiver` on the loop with bytes received."""
-        ...
-
-    async def send(self, data: bytes) -> None:
-        """Send and wait until the last bit has left."""
-        ...
 
 
 class _State(Enum):
