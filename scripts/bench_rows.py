@@ -25,7 +25,6 @@ from tests import test_secure_dfu_client_speed as dfu_speed
 from tests_hil import test_smp_throughput as smp
 from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
 
-
 PPK2_SAMPLES_PER_S = 100_000
 
 

@@ -69,7 +69,8 @@ def test_options_come_from_the_boards_file(tmp_path):
     with pytest.raises(ConfigError, match="unknown transport 'usb'; known: ble, serial"):
         build(facts, transport="usb")
     with pytest.raises(ConfigError, match="no UART that receives"):
-        build(facts, transport="serial")
+        SecureDfuBootloader(config_from_options("nrf52840", {"transport": "serial"}))
+    build(facts, transport="serial")
     (tmp_path / "key.pem").write_text("nonsense")
     with pytest.raises(ConfigError, match="not a public key in PEM form"):
         build(facts, key_file=tmp_path / "key.pem")

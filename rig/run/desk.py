@@ -58,12 +58,13 @@ def update_once(
     new = provide_file(file, board)
     old = provide_file(flash_first, board) if flash_first else None
     with asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
-        return runner.run(_update(board, bench_spec, new, old, serial, follow))
+        return runner.run(_update(board, bench_spec, new=new, old=old, serial=serial, follow=follow))
 
 
 async def _update(
     board: Board,
     bench_spec: InstrumentSpec,
+    *,
     new: ImageFile,
     old: ImageFile | None,
     serial: str | None,
