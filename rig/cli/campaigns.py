@@ -38,13 +38,15 @@ _DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO…]")
 @_BOARDS
 def check(scenarios: tuple[str, ...], boards: str) -> None:
-    """Check the boards file, and scenarios if any are named.  All mistakes are shown at once, with their place.
+    """Check the boards file, and scenarios with their images if any are named.  All mistakes are shown at once, with their place.
 
     \b
     Example:  rig check tests_hil/scenarios --boards boards.yaml
     """
     if scenarios:
         configuration = config.load(boards, scenarios)
+        with tempfile.TemporaryDirectory(prefix="rig-images-") as folder:
+            plan_trials(configuration, Path(folder), seed=None, trials=1)
         number = len(configuration.boards.boards)
         click.echo(f"{boards}: {number} boards; {len(configuration.scenarios)} scenarios: all is well")
     else:
