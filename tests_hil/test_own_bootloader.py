@@ -34,3 +34,14 @@ def test_a_class_that_raises_is_the_benchs_fault_not_the_devices(tmp_path: Path,
     (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path), boards)
     assert judgement.verdict is Verdict.ERROR
     assert "no boot today" in judgement.reason
+
+
+def test_a_mistake_of_our_own_costs_the_trial_and_is_kept_as_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("not today")
+
+    monkeypatch.setattr("rig.run.trial.place_old_image", broken)
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path), boards_file(tmp_path, only="nrf52840"))
+    assert judgement.verdict is Verdict.ERROR
+    assert "internal error" in judgement.reason
+    assert b"not today" in (tmp_path / "campaign/trials/T-0001/traceback.txt").read_bytes()

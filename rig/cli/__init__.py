@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
+import traceback
 
 import click
 
@@ -45,3 +47,8 @@ def main() -> None:
         sys.exit(EXIT_RIG)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - whatever is left is our own mistake, and a user cannot read a traceback
+        with tempfile.NamedTemporaryFile("w", prefix="rig-error-", suffix=".txt", delete=False) as details:
+            details.write(traceback.format_exc())
+        click.echo(f"rig: internal error: {type(error).__name__}: {error}; please report it together with {details.name}", err=True)
+        sys.exit(EXIT_RIG)

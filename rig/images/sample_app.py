@@ -34,11 +34,27 @@ def build_signed(
     `key` None signs with the test key of `signature`.  The same arguments give the same bytes and the same file name, in which
     `role` comes first.  Raises `ConfigError` when it does not fit, `StorageError` when it cannot be written.
     """
+    address = memory.primary.start + BUILT_HEADER_SIZE
+    application = compile_sample(build, version=build.version, soc=soc, address=address, role=role)
+    data = signing.sign(
+        application,
+        version=build.version,
+        key=key or private_key(signature),
+        slot_size=memory.primary.size,
+        align=align,
+        pad=pad,
+    )
+    path = write_image(data, folder, f"{role}-{build.version}-{soc}", suffix=".bin")
+    return mcuboot.read(path).record
+
+
+def compile_sample(build: ImageBuild, *, version: str, soc: str, address: int, role: str) -> bytes:
+    """The bytes of the sample application that `build` describes, linked to `address`.  Raises `ConfigError`."""
     try:
-        application = sample_app.build(
+        return sample_app.build(
             soc=soc,
-            version=build.version,
-            address=memory.primary.start + BUILT_HEADER_SIZE,
+            version=version,
+            address=address,
             size=build.size,
             confirm=sample_app.ConfirmPolicy(build.confirm),
             self_test_s=build.self_test_s,
@@ -48,18 +64,14 @@ def build_signed(
         )
     except ValueError as error:
         raise ConfigError(f"image {role} {build.version}: {error}") from error
-    data = signing.sign(
-        application,
-        version=build.version,
-        key=key or private_key(signature),
-        slot_size=memory.primary.size,
-        align=align,
-        pad=pad,
-    )
-    path = folder / f"{role}-{build.version}-{soc}-{hashlib.sha256(data).hexdigest()[:8]}.bin"
+
+
+def write_image(data: bytes, folder: Path, stem: str, *, suffix: str) -> Path:
+    """Write `data` into `folder` under a name that tells its content apart.  Raises `StorageError`."""
+    path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from error
-    return mcuboot.read(path).record
+    return path

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from rig.errors import ConfigError, StorageError
-from rig.formats import sample_app
+from rig.errors import ConfigError
 from rig.formats.test_key import PrivateKey, SignatureAlgorithm, private_key
 from rig.images import dfu
+from rig.images.sample_app import compile_sample, write_image
 from rig.model import Board, ImageFile, MemoryMap
 from rig.scenario import ImageBuild
 
@@ -31,28 +31,10 @@ def build_package(
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise ConfigError("Secure DFU packages are signed with ECDSA-P256; the key is of another kind")
     version = build.version.partition("+")[0]
-    try:
-        application = sample_app.build(
-            soc=soc,
-            version=version,
-            address=memory.primary.start,
-            size=build.size,
-            confirm=sample_app.ConfirmPolicy(build.confirm),
-            self_test_s=build.self_test_s,
-            crash=build.crash,
-            flags=build.flags,
-            seed=build.seed,
-        )
-    except ValueError as error:
-        raise ConfigError(f"image {role} {build.version}: {error}") from error
+    application = compile_sample(build, version=version, soc=soc, address=memory.primary.start, role=role)
     part = dfu.Part(data=application, version=dfu.parse_version(version), sd_req=(SOFTDEVICE_FWIDS[soc],))
     data = dfu.to_zip(dfu.build(hw_version=HW_VERSION, application=part, key=signer))
-    path = folder / f"{role}-{version}-{soc}-{hashlib.sha256(data).hexdigest()[:8]}.zip"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+    path = write_image(data, folder, f"{role}-{version}-{soc}", suffix=".zip")
     return _image_file(path, data, application, version)
 
 

@@ -91,9 +91,10 @@ class CampaignRun:
         busy = {worker.job.board.name for worker in self._workers if worker.job}
         boards = {board.name: board for board in self.session.campaign.plan.boards}
         for worker in self._workers:
-            lane = next((name for name, trials in self._lanes.items() if trials and name not in busy), None)
-            if worker.job is not None or lane is None:
+            free = [name for name, trials in self._lanes.items() if trials and name not in busy]
+            if worker.job is not None or not free:
                 continue
+            lane = max(free, key=lambda name: len(self._lanes[name]))  # so that no board is left alone at the end
             trial = self._lanes[lane].popleft()
             folder, number = self.session.reserve(trial.id)
             worker.job = Job(trial=trial, board=boards[lane], folder=folder, attempt=number)

@@ -51,12 +51,12 @@ class Progress:
         """Count one judgement and show it where it matters."""
         self._counts[judgement.verdict] += 1
         if judgement.verdict is not Verdict.PASS:
-            self._console.print(f"{judgement.trial} {judgement.verdict} {judgement.outcome}: {judgement.reason}", markup=False)
+            self._console.print(f"{judgement.trial} {judgement.verdict} {judgement.outcome}: {judgement.reason}", markup=False, soft_wrap=True)
         self._bar.update(self._task, advance=1, counts=self._text())
         done = self._before + self._counts.total()
         if not self._console.is_terminal and (time.monotonic() - self._last_line > _LINE_EVERY_S or done == self._total):
             self._last_line = time.monotonic()
-            self._console.print(f"{done}/{self._total} trials: {self._text()}; {self._left(done)}", markup=False)
+            self._console.print(f"{done}/{self._total} trials: {self._text()}; {self._left(done)}", markup=False, soft_wrap=True)
 
     def _text(self) -> str:
         return ", ".join(f"{self._counts[verdict]} {verdict.lower()}" for verdict in Verdict if self._counts[verdict])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from rig import bench, drivers
-from rig.errors import InstrumentError
+from rig.errors import InstrumentError, RigError
 from rig.judge import judge
 from rig.model import Board, ImageFile, InstrumentSpec, Judgement, Trial
 from rig.run.trial import TrialRun
@@ -51,4 +52,10 @@ async def _run(
                 await TrialRun(trial, dut, attempt, image_path).run()
         except InstrumentError as error:
             attempt.journal.emit("run", "rig.error", instrument=error.instrument, reason=error.reason)
+        except RigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this trial, is booked on the rig, and stops nothing else
+            attempt.save("traceback.txt", traceback.format_exc().encode())
+            reason = f"internal error, see traceback.txt: {type(error).__name__}: {error}"
+            attempt.journal.emit("run", "rig.error", instrument="rig", reason=reason)
         return judge(trial, attempt.journal.events)
