@@ -8,6 +8,7 @@ RigError
       ├── LinkLost      the BLE link to it ended
       ├── NotFound      it did not advertise in time
       ├── NoReply       it is connected but did not answer in time
+      ├── MalformedReply  it answered something that makes no sense
       └── Refused       it answered with an error code
 
 A verdict follows from the branch: ConfigError ends the command with exit code 3, InstrumentError and StorageError make a trial
@@ -101,3 +102,12 @@ class Refused(DutError):
     def __init__(self, request: str, *, group: int, code: int, name: str) -> None:
         self.request, self.group, self.code, self.name = request, group, code, name
         super().__init__(f"{request} was refused: {name} (group {group}, code {code})")
+
+
+class MalformedReply(DutError):
+    """The device sent something that is no answer to `request`.  `data` is what it sent, in full."""
+
+    def __init__(self, request: str, data: bytes, reason: str) -> None:
+        self.request, self.data, self.reason = request, data, reason
+        shown = data[:32].hex(" ") + (f" … ({len(data)} bytes)" if len(data) > 32 else "")
+        super().__init__(f"{request}: {reason}; received {shown or 'no bytes'}")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rig.errors import DutError, LinkLost, Refused
+from rig.errors import DutError, LinkLost, MalformedReply, Refused
 from rig.journal import Journal
 from rig.model import Phase
 from rig.ports import OperationCounter
@@ -41,6 +41,8 @@ class Recorder:
         data: dict[str, object] = {"text": str(error), "type": type(error).__name__}
         if isinstance(error, Refused):
             data |= {"request": error.request, "group": error.group, "code": error.code, "name": error.name}
+        if isinstance(error, MalformedReply):
+            data |= {"request": error.request, "bytes": error.data.hex()}
         if isinstance(error, LinkLost):
             data |= {"reason": error.reason}
         self.journal.emit("dut", "dut.error", **data)

@@ -7,6 +7,7 @@
 Phases, resume rules and errors: `docs/secure-dfu.md`.
 """
 
+from rig.errors import MalformedReply
 from rig.ota.secure_dfu.buttonless import (
     BUTTONLESS_BONDED,
     BUTTONLESS_OPEN,
@@ -29,7 +30,6 @@ from rig.ota.secure_dfu.wire import (
     Checksum,
     ChecksumMismatch,
     ExtendedError,
-    MalformedReply,
     ObjectState,
     ObjectType,
     Opcode,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-from rig.errors import ConfigError, Refused
+from rig.errors import ConfigError, MalformedReply, Refused
 from rig.ota.secure_dfu.transport import DFU_SERVICE, Inbox, within
-from rig.ota.secure_dfu.wire import BUTTONLESS_GROUP, MalformedReply
+from rig.ota.secure_dfu.wire import BUTTONLESS_GROUP
 from rig.ports import Advertisement, GattLink
 
 BUTTONLESS_OPEN = "8ec90003-f315-4f60-9fb8-838830daea50"

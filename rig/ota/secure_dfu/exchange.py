@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
-from rig.errors import NoReply
+from rig.errors import MalformedReply, NoReply
 from rig.ota.secure_dfu.transfer import extend
 from rig.ota.secure_dfu.transport import DfuTransport, within
-from rig.ota.secure_dfu.wire import RESPONSE, Checksum, ChecksumMismatch, MalformedReply, Opcode, checksum
+from rig.ota.secure_dfu.wire import RESPONSE, Checksum, ChecksumMismatch, Opcode, checksum
 
 _CRC_REPLY = bytes((RESPONSE, Opcode.CRC))
 

@@ -10,10 +10,10 @@ import struct
 from types import TracebackType
 from typing import Self
 
-from rig.errors import NoReply
+from rig.errors import MalformedReply, NoReply
 from rig.formats import slip
 from rig.ota.secure_dfu.transport import Inbox, whole_words, within
-from rig.ota.secure_dfu.wire import RESPONSE, MalformedReply, Opcode, payload
+from rig.ota.secure_dfu.wire import RESPONSE, Opcode, payload
 from rig.ports import ByteStream
 
 _FRAME_LIMIT = 2048

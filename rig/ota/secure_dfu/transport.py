@@ -11,8 +11,7 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from rig.errors import InstrumentError, LinkLost, NoReply, RigError
-from rig.ota.secure_dfu.wire import MalformedReply
+from rig.errors import InstrumentError, LinkLost, MalformedReply, NoReply, RigError
 from rig.ports import GattLink
 
 DFU_SERVICE = "0000fe59-0000-1000-8000-00805f9b34fb"

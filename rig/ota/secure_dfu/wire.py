@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from rig.errors import DutError, Refused
+from rig.errors import MalformedReply, Refused
 
 RESPONSE = 0x60
 RESULT_GROUP = 0x60
@@ -78,15 +78,6 @@ class ExtendedError(IntEnum):
     VERIFICATION_FAILED = 0x0C
     INSUFFICIENT_SPACE = 0x0D
     ALREADY_PRESENT = 0x0E
-
-
-class MalformedReply(DutError):
-    """The device sent something that is no answer to `request`.  `data` is what it sent, in full."""
-
-    def __init__(self, request: str, data: bytes, reason: str) -> None:
-        self.request, self.data, self.reason = request, data, reason
-        shown = data[:32].hex(" ") + (f" … ({len(data)} bytes)" if len(data) > 32 else "")
-        super().__init__(f"{request}: {reason}; received {shown or 'no bytes'}")
 
 
 class ChecksumMismatch(MalformedReply):
