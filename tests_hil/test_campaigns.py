@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.model import Verdict
+from rig.model import Outcome, Verdict
 from rig.store import Session
 from tests_hil.campaigns import SCENARIOS, boards_file, plan_campaign, run_campaign, run_trial, scenario_file
 
@@ -97,3 +97,12 @@ def test_repeated_cuts_are_each_proved(tmp_path: Path) -> None:
     (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[cut]), boards_file(tmp_path, only="nrf52840"))
     assert judgement.verdict is Verdict.PASS
     assert judgement.fault_proved, "all three, or none counts"
+
+
+def test_an_upload_that_takes_too_long_is_the_devices_doing(tmp_path: Path) -> None:
+    scenario = scenario_file(tmp_path, limits={"upload_s": 0.2})
+    (judgement,) = run_campaign(tmp_path, scenario, boards_file(tmp_path, only="nrf52840"))
+    assert judgement.verdict is Verdict.FAIL
+    assert judgement.outcome is Outcome.STUCK_ON_OLD
+    journal = (tmp_path / "campaign/trials/T-0001/journal.jsonl").read_text()
+    assert "no reply to upload: the whole image within 0.2 s" in journal

@@ -64,11 +64,12 @@ class SmpFlow(Flow):
     async def upload(self, session: SmpSession, image: bytes) -> None:
         """Send `image`, one event per acknowledged chunk."""
         with self._recorder.phase(Phase.UPLOAD):
-            async with asyncio.timeout(self._limits.upload_s) as limit:
-                async for offset in session.upload(image):
-                    self._emit("dut", "upload.chunk", offset=offset, total=len(image))
-        if limit.expired():
-            raise NoReply("upload", self._limits.upload_s)
+            try:
+                async with asyncio.timeout(self._limits.upload_s):
+                    async for offset in session.upload(image):
+                        self._emit("dut", "upload.chunk", offset=offset, total=len(image))
+            except TimeoutError:
+                raise NoReply("upload: the whole image", self._limits.upload_s) from None
 
     async def mark(self, session: SmpSession, image_hash: bytes, request: Request) -> None:
         """Ask the bootloader for the image in the other slot."""
