@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,24 @@ def test_the_documented_bootloader_runs_and_its_weakness_is_found(tmp_path: Path
     assert (judgement.verdict, judgement.outcome) == (Verdict.PASS, Outcome.UPDATED)
     console = (tmp_path / "campaign/trials/T-0001/console.log").read_bytes()
     assert b"*** hello ***" in console
+
+
+def test_a_class_beside_the_boards_file_is_found_by_every_command(tmp_path: Path) -> None:
+    """Whatever the working directory is, and by worker processes and later replays as well."""
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    (bench / "neighbour.py").write_text("from rig.virtual.mcuboot import Mcuboot\nclass Neighbour(Mcuboot):\n    pass\n")
+    boards = boards_file(bench, only="nrf52840", bootloader={"class": "neighbour:Neighbour"})
+    scenario = scenario_file(bench)
+
+    def isolated(*arguments: object) -> int:
+        command = [sys.executable, "-P", "-c", "from rig.cli import main; main()", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False).returncode
+
+    assert isolated("check", scenario, "--boards", boards) == 0
+    assert isolated("run", scenario, "--boards", boards, "--out", tmp_path / "c") == 0
+    assert isolated("replay", tmp_path / "c", "T-0001") == 0
 
 
 def test_a_class_that_raises_is_the_benchs_fault_not_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -186,14 +187,17 @@ def replay(directory: Path, trial: str, times: int) -> None:
 
 
 @click.command(short_help="Print the JSON Schema of a kind of file.")
-@click.argument("kind", type=click.Choice(["boards", "scenario"]))
+@click.argument("kind", type=click.Choice(["boards", "scenario"]), required=False)
 def schema(kind: Any) -> None:
-    """Print the JSON Schema of boards files or scenario files, for editors.
+    """Print the JSON Schema of boards files or scenario files, for editors; without KIND, an object with both.
 
     \b
     Example:  rig schema boards > boards.schema.json
     """
-    click.echo(config.schema_json(kind))
+    if kind is not None:
+        click.echo(config.schema_json(kind))
+    else:
+        click.echo(json.dumps({name: json.loads(config.schema_json(name)) for name in ("boards", "scenario")}, indent=2))
 
 
 # ------------------------------------------------------------------------------------------------------------------- steps

@@ -12,6 +12,7 @@ from rig.config.boards import BoardsFile, read_boards
 from rig.config.check import check
 from rig.config.problems import suggestion
 from rig.config.scenarios import read_scenario
+from rig.drivers import search_modules_in
 from rig.errors import ConfigError, Problem
 from rig.scenario import Scenario
 
@@ -49,7 +50,11 @@ def _problems_of(scenarios: Sequence[PathLike]) -> tuple[Problem, ...]:
 
 
 def load_boards(path: PathLike) -> BoardsFile:
-    """The bench that the boards file at `path` describes.  Raises `ConfigError` with every problem in it."""
+    """The bench that the boards file at `path` describes.  Raises `ConfigError` with every problem in it.
+
+    Classes that it names may lie in modules beside it.
+    """
+    search_modules_in(str(Path(path).resolve().parent))
     document = yaml_source.read(Path(path), shown_as=os.fspath(path))
     boards = read_boards(document)
     if boards is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -36,6 +37,12 @@ def load(port: str, spec: InstrumentSpec, **context: object) -> Any:
     if spec.driver not in known:
         raise ConfigError(f"no {port} driver {spec.driver!r}; known: {', '.join(sorted(known)) or 'none'}")
     return resolve(known[spec.driver])(**{**spec.options, **context})
+
+
+def search_modules_in(folder: str) -> None:
+    """Let ``module:class`` names of a boards file be found beside it."""
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 async def open_port(port: str, *, baudrate: int, owner: str) -> ByteStream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rig import drivers
 from rig.errors import StorageError
 from rig.journal import read_journal
 from rig.judge import judge
@@ -42,6 +43,8 @@ class Replay:
 def replay(session: Session, trial_id: str) -> Replay:
     """Run a trial once more, beside the campaign's numbers, and compare the journals."""
     campaign = session.campaign
+    if campaign.plan.module_folder:
+        drivers.search_modules_in(campaign.plan.module_folder)
     trial = campaign.trial(trial_id)
     board = next(board for board in campaign.plan.boards if board.name == trial.board)
     folders: list[Path] = []

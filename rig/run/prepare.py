@@ -60,6 +60,7 @@ def create_campaign(
             campaign=folder.name,
             seed=configuration.scenarios[0].seed if seed is None else seed,
             clock=clock,
+            module_folder=str(Path(configuration.boards.file).resolve().parent),
             bench=configuration.boards.bench,
             boards=tuple(board for board in configuration.boards.boards if board.name in {trial.board for trial in dealt}),
             scenarios=tuple(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from rig import drivers
 from rig.errors import RigError
 from rig.model import Board, Judgement, Trial
 from rig.run.single import run_one
@@ -41,6 +42,8 @@ def serve(connection: Connection, campaign_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign decides what an interrupt means
     logging.getLogger().addHandler(logging.NullHandler())  # what counts is in the journal; a library's warnings would litter the terminal
     campaign = Campaign.open(campaign_path)
+    if campaign.plan.module_folder:
+        drivers.search_modules_in(campaign.plan.module_folder)
     while True:
         try:
             job: Job = connection.recv()

@@ -21,12 +21,14 @@ class ScenarioPlan:
 class Plan:
     """Everything that is decided before hardware is touched.  `campaign` is also the name of the folder.
 
-    `clock` is ``virtual`` or ``wall``: what the event loops of the trials count.
+    `clock` is ``virtual`` or ``wall``: what the event loops of the trials count.  `module_folder` is where classes that the boards
+    file names are looked for, beside the installed ones; empty for nowhere.
     """
 
     campaign: str
     seed: int
     clock: str
+    module_folder: str = ""
     bench: InstrumentSpec
     boards: tuple[Board, ...]
     scenarios: tuple[ScenarioPlan, ...]
