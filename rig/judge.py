@@ -229,8 +229,6 @@ def _rollback_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, 
         return Outcome.NOT_REVERTED, f"the unconfirmed {trial.new.version} stayed after a reset", [last]
     if ran_new:
         return Outcome.ROLLED_BACK, f"{trial.new.version} ran unconfirmed and {trial.old.version} came back", [ran_new[-1], last]
-    if seen.delivered:
-        return Outcome.KEPT_OLD, f"{trial.old.version} runs; {trial.new.version} was rolled back before the rig saw it", [last]
     return Outcome.STUCK_ON_OLD, f"{trial.new.version} never ran", [last]
 
 
@@ -246,6 +244,9 @@ def _updated_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, s
     new = trial.new.version
     if not seen.delivered:
         return Outcome.UPDATED, f"{new} runs and is confirmed", [last]
+    before = seen.states_before[-1] if seen.states_before else None
+    if before is not None and _runs(before, trial.new) and before.data["confirmed"]:
+        return Outcome.UPDATED, f"{new} was running and confirmed when the power was cut, and still is", [before, last]
     first = seen.states_after[0]
     if seen.uploads_after or seen.marks_after:
         had = "was back on" if any(_runs(e, trial.new) for e in seen.states_before) else "kept"

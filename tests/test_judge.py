@@ -90,6 +90,17 @@ def test_a_swap_that_goes_on_after_the_cut_is_resumed() -> None:
     assert judgement.fault_requested and judgement.fault_delivered and judgement.fault_proved
 
 
+def test_a_cut_after_everything_was_done_changes_nothing() -> None:
+    story = Story().prepared().state(NEW).cut("settle").state(NEW).proved().observed(NEW)
+    assert judge(FAULTY, story.events).outcome is Outcome.UPDATED
+
+
+def test_an_image_that_never_ran_was_not_rolled_back() -> None:
+    faulty = replace(ROLLBACK, fault=CUT)
+    judgement = judge(faulty, Story().prepared().cut().state(OLD).proved().observed(OLD).events)
+    assert (judgement.verdict, judgement.outcome) == (Verdict.FAIL, Outcome.STUCK_ON_OLD)
+
+
 def test_a_second_upload_is_recovery_on_retry() -> None:
     story = Story().prepared().cut("upload").state(OLD).phase(Phase.UPLOAD).phase(Phase.MARK).state(NEW).proved().observed(NEW)
     assert judge(FAULTY, story.events).outcome is Outcome.RECOVERED_ON_RETRY

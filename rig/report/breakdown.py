@@ -23,7 +23,6 @@ MEANINGS = {
     Outcome.UPDATED: "runs the new image; nothing stood in the way",
     Outcome.RESUMED: "went on to the new image after the fault",
     Outcome.RECOVERED_ON_RETRY: "runs the new image after the update was tried again",
-    Outcome.KEPT_OLD: "kept the old image",
     Outcome.ROLLED_BACK: "went back to the old image by itself",
     Outcome.REFUSED: "refused the new image",
     Outcome.STUCK_IN_DFU: "stays in its bootloader",

@@ -22,7 +22,7 @@ _BIN = 4.0
 _LABEL, _LEGEND_CHAR = 7.8, 7.2
 """Width of one character of a failure's label and of the legend, generous: fonts differ, and print enlarges them."""
 
-_BACK = frozenset({Outcome.KEPT_OLD, Outcome.ROLLED_BACK, Outcome.REFUSED})
+_BACK = frozenset({Outcome.ROLLED_BACK, Outcome.REFUSED})
 
 
 @dataclass(frozen=True, kw_only=True)
