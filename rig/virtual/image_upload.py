@@ -54,7 +54,7 @@ class ImageUpload:
         if offset == 0:
             resumed = await self._begin(payload, data, running_version=running_version, slot_free=slot_free)
             if resumed is not None:
-                return {"off": resumed}
+                return {"off": resumed, "match": True} if self._session is None else {"off": resumed}
         session = self._session
         if session is None or offset != session.received:
             return {"off": session.received if session else 0}
@@ -77,6 +77,9 @@ class ImageUpload:
             raise RequestRefused(ImageError.BAD_MAGIC)
         if self._session and sha and self._session.sha == sha and self._session.length == length:
             return self._session.received
+        if sha and self._holds(length, sha):
+            self._session = None
+            return length
         if length > self._memory.secondary.size - self._memory.upload_offset - PAGE_SIZE:
             raise RequestRefused(ImageError.IMAGE_TOO_LARGE)
         if not slot_free:
@@ -98,6 +101,11 @@ class ImageUpload:
             if self._cpu.read(page, PAGE_SIZE).count(0xFF) != PAGE_SIZE:
                 await self._cpu.erase_page(page)
 
+    def _holds(self, length: int, sha: bytes) -> bool:
+        """Whether the slot already contains exactly this file."""
+        slot, offset = self._memory.secondary, self._memory.upload_offset
+        return length <= slot.size - offset and hashlib.sha256(self._cpu.read(slot.start + offset, length)).digest() == sha
+
     async def _store(self, session: _Session, data: bytes) -> None:
         start = self._memory.secondary.start + self._memory.upload_offset
         session.pending += data
@@ -116,8 +124,7 @@ class ImageUpload:
         self._session = None
         if session.sha is None:
             return {}
-        start = self._memory.secondary.start + self._memory.upload_offset
-        return {"match": hashlib.sha256(self._cpu.read(start, session.length)).digest() == session.sha}
+        return {"match": self._holds(session.length, session.sha)}
 
 
 def _sort_key(version: bytes) -> tuple[int, int, int]:
