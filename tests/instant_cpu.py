@@ -111,6 +111,10 @@ class InstantCpu:
     def radio(self) -> Any:
         raise AssertionError("there is no radio here")
 
+    @property
+    def serial(self) -> Any:
+        raise AssertionError("there is no serial port here")
+
     def read(self, address: int, length: int) -> bytes:
         return self.flash.read(address, length)
 

@@ -71,6 +71,14 @@ def test_a_torn_word_has_only_zeros_of_the_new_value(flash: Flash) -> None:
     assert len(seen) > 10
 
 
+def test_a_word_torn_twice_can_still_be_written(flash: Flash) -> None:
+    word = Write(address=0x7000, data=b"\x01\xff\xff\xff")
+    flash.interrupt(word, progress=0.5)
+    flash.interrupt(word, progress=0.5)
+    flash.complete(word)
+    assert flash.read(0x7000, 4) == word.data
+
+
 @pytest.mark.parametrize(("progress", "low", "high"), [(0.02, 0.0, 0.05), (0.5, 0.45, 0.55), (0.97, 0.94, 0.99)])
 def test_an_interrupted_erase_has_lifted_a_growing_share_of_the_bits(flash: Flash, progress: float, low: float, high: float) -> None:
     flash.complete(Write(address=0x5000, data=bytes(PAGE_SIZE)))

@@ -179,6 +179,20 @@ def test_an_image_that_leaves_no_page_to_swap_through_is_bad(mode: Mode) -> None
     assert smaller.boots() == ["2.0.0"]
 
 
+@pytest.mark.parametrize("mode", [Mode.SWAP_OFFSET, Mode.SWAP_MOVE])
+def test_an_old_image_that_leaves_no_page_to_swap_through_stays(mode: Mode) -> None:
+    """Only a bootloader that does not validate the primary slot gets that far."""
+    pages = PAGES if mode is Mode.SWAP_OFFSET else PAGES - 1
+    old = signed_image("1.0.0", header_size=32, image_size=pages * PAGE_SIZE - 1300)
+    board = Board(mode=mode, old=old, options={"validate_slot0": False})
+    assert board.request()
+    text = lines(board.power_on())
+    at = text.index("W: Not enough free space to run swap upgrade")
+    assert text[at + 1] == f"W: required {PAGES * PAGE_SIZE} bytes but only {(PAGES - 1) * PAGE_SIZE} are available"
+    assert board.running == "1.0.0"
+    assert board.flash.read(board.memory.primary.start, len(old)) == old
+
+
 @pytest.mark.parametrize("mode", SWAP_MODES)
 def test_an_image_that_went_bad_after_its_swap_had_begun_is_refused_for_good(mode: Mode) -> None:
     """Only then MCUboot sets image_ok of the primary slot (BOOT_SWAP_TYPE_FAIL)."""

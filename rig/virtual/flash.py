@@ -136,9 +136,14 @@ class Flash:
         self._writes[address // WORD_SIZE : (address + len(data)) // WORD_SIZE] += 1
 
     def _tear_word(self, address: int, data: bytes) -> None:
-        """Some of the zeros have arrived, some have not."""
+        """Some of the zeros have arrived, some have not.
+
+        The torn write does not count towards nWRITE: a bootloader that resumes must write the word again, and silicon does not
+        enforce the limit, so that counting it would blame a good device after two cuts in one word.
+        """
         kept_ones = self._rng.randbytes(WORD_SIZE)
-        self._program(address, np.frombuffer(data, dtype=np.uint8) | np.frombuffer(kept_ones, dtype=np.uint8))
+        torn = np.frombuffer(data, dtype=np.uint8) | np.frombuffer(kept_ones, dtype=np.uint8)
+        self._bytes[address : address + WORD_SIZE] &= torn
 
     def _tear_page(self, page: int, progress: float) -> None:
         """Each zero has turned to one with a probability equal to `progress`; some bits hover in between."""
