@@ -195,6 +195,9 @@ class InstrumentSpec:
 class Board:
     """One entry of boards.yaml: a physical or virtual unit and its wiring.
 
+    `dfu_port`: serial port of a Secure DFU bootloader that is updated over a wire instead of the air; it is brought into DFU mode by
+    a pin reset through the probe.
+
     `in_place`: the product declares that an update overwrites the application (Secure DFU with a single bank), so that an
     interrupted one leaves the board in DFU mode until the next succeeds.
 
@@ -215,6 +218,7 @@ class Board:
     ble_address: str | None = None
     signals: ConsoleSignals = field(default_factory=ConsoleSignals)
     in_place: bool = False
+    dfu_port: str | None = None
     sacrificial: bool = False
     model: Mapping[str, Json] = field(default_factory=dict)
 

@@ -167,3 +167,20 @@ def test_mistakes_in_the_model_of_a_virtual_board_come_with_their_place(tmp_path
     problems = boards_problems(tmp_path, text)
 
     assert {(problem.line, problem.key) for problem in problems} == {(place(text, "bootloader:")[0], "defaults.model.bootloader")}
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "words"),
+    [
+        ("application", "{buf_sise: 100}", "buf_sise"),
+        ("soc", "{radio_sink: false}", "radio_sink"),
+        ("power", "{capacitance_f: -1}", "capacitance_f"),
+    ],
+)
+def test_options_of_the_virtual_board_that_do_not_exist(tmp_path: Path, section: str, options: str, words: str) -> None:
+    text = (REPOSITORY / "boards.yaml").read_text()
+    text = text.replace('    application: {class: "rig.virtual.smp_application:SmpApplication"}\n', "", 1)
+    text = edited(text, '  model:\n    bootloader: {class: "rig.virtual.mcuboot', f'  model:\n    {section}: {options}\n    bootloader: {{class: "rig.virtual.mcuboot')
+    problems = boards_problems(tmp_path, text)
+    assert problems
+    assert all(words in problem.reason for problem in problems)

@@ -108,3 +108,16 @@ def test_both_protocols_share_a_boards_file_and_a_campaign(tmp_path: Path) -> No
         folder.mkdir()
         judgements = run_campaign(folder, SCENARIOS / f"{name}.yaml", ROOT / "boards.yaml", trials=8)
         assert {j.verdict for j in judgements} == {Verdict.PASS}
+
+
+def test_the_same_protocol_over_a_serial_port(tmp_path: Path) -> None:
+    """The radio is out of the way; the cuts, the phases and the words are the same."""
+    boards = boards_file(
+        tmp_path, only="nrf52840", protocol="secure_dfu", bootloader={"transport": "serial", "enter_by_pin_reset": True}
+    )
+    boards.write_text(boards.read_text().replace('"soc": "nrf52840"', '"dfu_port": "virtual:dk1/serial", "soc": "nrf52840"'))
+    changes = {"protocol": "secure_dfu", "update": {}, "images": {"old": build("1.0.0"), "new": build("1.1.0", "24 KiB")}}
+    faults = ["none", *cuts("upload", 2000, 1)["faults"], *cuts("install", 1200, 1)["faults"]]
+    judgements = run_campaign(tmp_path, scenario_file(tmp_path, **changes, faults=faults, trials=9), boards)
+    assert {judgement.verdict for judgement in judgements} == {Verdict.PASS}, [j.reason for j in judgements]
+    assert {judgement.fault_phase for judgement in judgements} >= {None, "upload", "install"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from rig.config.problems import Checked, checked, suggestion
-from rig.config.schema_boards import BoardEntry, BoardsDocument, ExplicitMemory, PresetMemory
+from rig.config.schema_boards import BoardEntry, BoardsDocument, ExplicitMemory, Ppk2Supply, PresetMemory, SwitchSupply
 from rig.config.schema_boards import Region as RegionEntry
 from rig.config.schema_parts import Strict
 from rig.config.yaml_source import Document, Node, key_path, merged
@@ -119,6 +119,7 @@ def _read_board(node: Node, document: Document, bench: InstrumentSpec | None) ->
     _check_memory(entry, node, document)
     _check_voltage(entry, node, document)
     _check_address(entry, node, document)
+    _check_dfu_port(entry, node, document)
     if not entry.complete:
         return None
     board = _board(entry.model)
@@ -142,6 +143,7 @@ def _board(entry: BoardEntry) -> Board:
         counter=_spec(entry.counter) if entry.counter else None,
         signals=ConsoleSignals(reset_reason=entry.signals.reset_reason, ready=entry.signals.ready),
         in_place=entry.in_place,
+        dfu_port=entry.dfu_port,
         sacrificial=entry.sacrificial,
         model=entry.model,
     )
@@ -186,14 +188,23 @@ def _check_address(entry: Checked[BoardEntry], node: Node, document: Document) -
         document.report(at.at, key=key_path((*at.loc, "address")), reason=reason)
 
 
+def _check_dfu_port(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
+    if entry.has("protocol", "dfu_port") and entry.model.dfu_port is not None and entry.model.protocol is not Protocol.SECURE_DFU:
+        at = node.child("dfu_port") or node
+        document.report(at.at, key=key_path(at.loc), reason=f"a board of protocol {entry.model.protocol} has no serial bootloader")
+
+
 def _check_voltage(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
     """More than the SoC stands destroys it; less than it needs never boots."""
     if not entry.has("soc", "supply"):
         return
     low, high = SOCS[entry.model.soc].supply_mv
-    if not low <= entry.model.supply.voltage_mv <= high:
+    supply = entry.model.supply
+    if not isinstance(supply, Ppk2Supply | SwitchSupply):
+        return  # what a hub or a plug feeds has a regulator of its own
+    if not low <= supply.voltage_mv <= high:
         at = node.at_loc(("supply", "voltage_mv")) or node.child("supply") or node
-        reason = f"{entry.model.supply.voltage_mv} mV is outside what an {entry.model.soc} stands ({low} to {high} mV)"
+        reason = f"{supply.voltage_mv} mV is outside what an {entry.model.soc} stands ({low} to {high} mV)"
         document.report(at.at, key=key_path(at.loc), reason=reason)
 
 
@@ -239,8 +250,8 @@ def _claims(node: Node) -> Iterator[tuple[str, str, Node, str]]:
         yield "address", address.value.upper(), address, f"the Bluetooth address {address.value!r}"
     elif ble_name := _text(node, "ble", "name"):
         yield "ble", ble_name.value, ble_name, f"without an address, the name on the air {ble_name.value!r}"
-    for instrument in ("supply", "console"):
-        if port := _text(node, instrument, "port"):
+    for loc in (("supply", "port"), ("console", "port"), ("dfu_port",)):
+        if port := _text(node, *loc):
             yield "port", os.path.realpath(port.value), port, f"the port {port.value!r}"
 
 

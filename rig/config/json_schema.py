@@ -50,12 +50,16 @@ def _describe(schema: Any, definitions: dict[str, Any]) -> None:
 
 
 def _relaxed(schema: Any) -> Any:
-    """`schema` without required keys, all the way down except below `memory`."""
+    """`schema` without required keys, all the way down except below `memory`.
+
+    Without its required driver a mapping may fit several instruments, so that "one of" becomes "any of".
+    """
     if isinstance(schema, list):
         return [_relaxed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: value if key == "memory" else _relaxed(value) for key, value in schema.items() if key != "required"}
+    kept = {key: value for key, value in schema.items() if key not in ("required", "discriminator")}
+    result = {"anyOf" if key == "oneOf" else key: value if key == "memory" else _relaxed(value) for key, value in kept.items()}
     if str(result.get("$ref", "")).startswith(_REF):
         result["$ref"] += _PARTIAL
     return result

@@ -46,7 +46,7 @@ class Ppk2Supply(Strict):
     """Nordic Power Profiler Kit II as source meter."""
 
     driver: Literal["ppk2"]
-    """Only `ppk2` is built in."""
+    """A Power Profiler Kit II: it measures, senses VDD and sets the voltage."""
     port: Annotated[str, Field(min_length=1)]
     """Serial port of the instrument; `virtual:NAME/ppk2` on a virtual bench."""
     voltage_mv: Annotated[int, Field(ge=800, le=5000)] = 3000
@@ -60,6 +60,46 @@ class Ppk2Supply(Strict):
             words = {"limit": self.max_voltage_mv, "at": "voltage_mv"}
             raise PydanticCustomError("voltage", "above max_voltage_mv, {limit}", words)
         return self
+
+
+class SwitchSupply(Strict):
+    """Relay or FET switch with a microcontroller that speaks the protocol of docs/power-switch.md."""
+
+    driver: Literal["switch"]
+    """A power switch on a serial port: it times cuts by itself, and measures nothing."""
+    port: Annotated[str, Field(min_length=1)]
+    """Serial port of the switch; `virtual:NAME/switch` on a virtual bench."""
+    baudrate: Annotated[int, Field(ge=1200, le=4_000_000)] = 115200
+    """Bits per second between rig and switch, 1200 to 4000000."""
+    voltage_mv: Annotated[int, Field(ge=800, le=5500)] = 3000
+    """What the switch passes on in millivolts, 800 to 5500, and within what the SoC stands; the rig cannot set it."""
+
+
+class UhubctlSupply(Strict):
+    """Port of a USB hub, switched by the command-line tool uhubctl."""
+
+    driver: Literal["uhubctl"]
+    """A port of a USB hub: for recovery only, too slow for aimed cuts."""
+    location: Annotated[str, Field(pattern=r"^[0-9]+(-[0-9]+(\.[0-9]+)*)?$")]
+    """Hub as uhubctl names it, for instance `1-1.4`."""
+    port: Annotated[int, Field(ge=1, le=127)]
+    """Number of the port on that hub, 1 to 127."""
+
+
+class HttpPlugSupply(Strict):
+    """Mains plug or relay that is switched over HTTP."""
+
+    driver: Literal["http-plug"]
+    """A plug in the local network: for recovery only, too slow for aimed cuts."""
+    kind: Literal["shelly-gen1", "shelly-gen2", "tasmota"]
+    """What it understands: shelly-gen1, shelly-gen2 (later generations too) or tasmota."""
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
+    """Name or IPv4 address of the plug, with `:PORT` when it is not 80."""
+    channel: Annotated[int, Field(ge=0, le=31)] = 0
+    """Which output, counted from 0, at most 31."""
+
+
+Supply = Annotated[Ppk2Supply | SwitchSupply | UhubctlSupply | HttpPlugSupply, Field(discriminator="driver")]
 
 
 class UartConsole(Strict):
@@ -211,7 +251,7 @@ class BoardEntry(Strict):
     """Where things lie in flash: a preset, or regions written out."""
     probe: VirtualProbe
     """Debug probe."""
-    supply: Ppk2Supply
+    supply: Supply
     """What feeds the SoC, and only the SoC."""
     console: UartConsole
     """Log output of the board."""
@@ -223,6 +263,8 @@ class BoardEntry(Strict):
     """Console lines that the rig understands."""
     in_place: bool = False
     """Whether the product declares that an update overwrites its application (Secure DFU, single bank); false when left out."""
+    dfu_port: Annotated[str, Field(min_length=1)] | None = None
+    """Serial port of a Secure DFU bootloader that takes updates by wire and enters DFU mode at a pin reset; over the air without it."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
     model: Annotated[dict[str, Any], Field(default_factory=dict)]

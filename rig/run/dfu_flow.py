@@ -78,6 +78,8 @@ class DfuFlow(Flow):
         del request, confirm  # a Secure DFU bootloader installs for good
         with self._recorder.phase(Phase.BOOT_NEW if after_install else Phase.DISCOVER):
             sighting = await self._sight()
+        if self._dut.board.dfu_port is not None:
+            return await self._advance_by_wire(self._dut.board.dfu_port, sighting.advertisement, image)
         with self._recorder.phase(Phase.CONNECT):
             if sighting.in_dfu_mode:
                 self._emit("dut", "dut.dfu_mode", address=sighting.advertisement.address)
@@ -92,6 +94,17 @@ class DfuFlow(Flow):
                 target = await self._find(self._is_bootloader)
         async with self._linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
             await self._transfer(transport, image)
+        return False
+
+    async def _advance_by_wire(self, port: str, application: Advertisement, image: ImageFile) -> bool:
+        """The version still comes over the air; the update goes over the serial port, after a pin reset into DFU mode."""
+        with self._recorder.phase(Phase.CONNECT):
+            async with self._linked(application, DEVICE_INFORMATION) as link:
+                if (await self._read_version(link)).runs(image):
+                    return True
+            await self._dut.probe.reset()
+            self._emit("run", "dut.enter_dfu")
+        await self.transfer_over_serial(port, image)
         return False
 
     async def transfer_over_serial(self, port: str, image: ImageFile) -> None:
