@@ -41,6 +41,9 @@ class _Seen:
     states_before: list[Event]
     states_after: list[Event]
     """Image states reported before and after the last fault, not counting the extra update at the end."""
+    final_states: list[Event]
+    """Those of the final look; what the device said before it proves nothing about the end."""
+    final_dfu_mode: list[Event]
     uploads_after: list[Event]
     marks_after: list[Event]
     power_cycles: list[Event]
@@ -70,6 +73,7 @@ class _Seen:
         since = delivered[-1].seq if delivered else -1
         until = next((event.seq for event in events if event.kind == "again.start"), len(events))
         begin = next((e.seq for e in events if e.kind == "phase.end" and e.data["phase"] == Phase.BOOT), 0)
+        looked = next((event.seq for event in events if event.kind == "observe.start"), len(events))
         states = [event for event in kind("dut.state") if begin < event.seq < until]
         phases = [event for event in kind("phase.start") if since < event.seq < until]
         return cls(
@@ -79,6 +83,8 @@ class _Seen:
             unproved=kind("fault.unproved"),
             states_before=[event for event in states if event.seq <= since],
             states_after=[event for event in states if event.seq > since],
+            final_states=[event for event in states if event.seq > max(since, looked)],
+            final_dfu_mode=[event for event in kind("dut.dfu_mode") if looked < event.seq < until],
             uploads_after=[event for event in phases if event.data["phase"] == Phase.UPLOAD],
             marks_after=[event for event in phases if event.data["phase"] == Phase.MARK],
             power_cycles=kind("rig.power_cycle"),
@@ -102,9 +108,9 @@ class _Seen:
 
     def checks(self, trial: Trial) -> dict[str, bool | None]:
         """The judge's questions, each yes, no, or not asked."""
-        last = self.states_after[-1] if self.states_after else None
+        last = self.final_states[-1] if self.final_states else None
         return {
-            "alive": bool(self.states_after) if self.observed else None,
+            "alive": bool(self.final_states) if self.observed else None,
             "exact_image": (_runs(last, trial.old) or _runs(last, trial.new)) and not self.contradiction(trial) if last else None,
             "user_data": bool(self.user_data[-1].data["matches"]) if self.user_data else None,
             "no_probe": not self.silent if self.observed else None,
@@ -195,13 +201,15 @@ _FAILURES = frozenset(
 
 def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
     """What the device did, in one word and one sentence, and the events that show it."""
-    if seen.stranded and not (trial.in_place and seen.states_after):
+    if seen.stranded and not (trial.in_place and seen.final_states):
         text = "after the power cut the device was in DFU mode instead of running an application"
         return Outcome.STUCK_IN_DFU, text, [seen.stranded[0]]
-    if not seen.states_after:
+    if not seen.final_states:
+        if seen.final_dfu_mode:
+            return Outcome.STUCK_IN_DFU, "at the end the device was in DFU mode and ran no application", seen.final_dfu_mode
         text = "the device no longer serves, not even after a power cycle" if seen.silent else "the device did not report its image any more"
         return Outcome.BRICKED, text, [*seen.silent, *seen.errors[-1:]]
-    last = seen.states_after[-1]
+    last = seen.final_states[-1]
     version = str(last.data["running_version"])
     if not (_runs(last, trial.old) or _runs(last, trial.new)):
         return Outcome.WRONG_IMAGE, f"an image runs that is neither old nor new: {version}, hash {last.data['running_hash']}", [last]

@@ -15,7 +15,7 @@ ROWS = (
     {"ports", "scenario", "formats"},
     {"journal", "drivers", "virtual"},
     {"config", "plan", "bench", "inject", "ota", "images", "judge", "accept", "store"},
-    {"run", "report"},
+    {"run", "report", "doctor"},
     {"cli"},
 )
 """From bottom to top.  A part imports rows below its own, never a neighbour, never upwards."""
@@ -28,6 +28,7 @@ ALLOWED_ONLY = {
     "report": {"store", "accept", "model", "errors", "formats"},
     "ota": {"ports", "model", "errors", "formats"},
     "formats": {"errors", "model"},
+    "doctor": {"drivers", "store", "model", "errors"},
 }
 """Narrower than the rows: a judge cannot reach a file, a report cannot reach a bench, a protocol cannot write its own evidence."""
 
@@ -38,7 +39,7 @@ FENCED = {
     "apsw": {"store"},
     "bleak": {"drivers", "virtual"},
     "bumble": {"drivers", "virtual"},
-    "serial": {"drivers", "virtual"},
+    "serial": {"drivers", "virtual", "doctor"},
     "smpclient": {"ota"},
     "smp": {"ota"},
     "imgtool": {"images"},

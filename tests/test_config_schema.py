@@ -155,7 +155,7 @@ def test_waits_are_the_limits_of_the_model() -> None:
 SCHEMAS: dict[str, list[type[Strict]]] = {
     "bench": [schema_boards.VirtualBench, schema_boards.LabBench],
     "probe": [schema_boards.VirtualProbe],
-    "supply": [schema_boards.Ppk2Supply],
+    "supply": [schema_boards.Ppk2Supply, schema_boards.SwitchSupply, schema_boards.UhubctlSupply, schema_boards.HttpPlugSupply],
     "console": [schema_boards.UartConsole],
     "radio": [schema_boards.BleakRadio],
     "counter": [schema_boards.VirtualCounter],
@@ -196,7 +196,7 @@ def test_adapter_schemes_are_those_of_the_radio_driver() -> None:
 
 
 def test_loading_an_unknown_driver_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="known: ppk2"):
+    with pytest.raises(ConfigError, match="known: http-plug, ppk2, switch, uhubctl"):
         load("supply", InstrumentSpec(driver="scpi"))
 
 

@@ -113,6 +113,16 @@ def test_what_was_seen_before_the_cut_proves_nothing_after_it() -> None:
     assert (judgement.verdict, judgement.outcome) == (Verdict.FAIL, Outcome.BRICKED)
 
 
+@pytest.mark.parametrize("expect", list(Expectation))
+def test_what_was_seen_before_the_final_look_proves_nothing_about_the_end(expect: Expectation) -> None:
+    trial = replace(TRIAL, expect=expect, confirm=expect is not Expectation.ROLLED_BACK)
+    running = OLD if expect is not Expectation.UPDATED else NEW
+    judgement = judge(trial, Story().prepared().state(NEW).state(running).observed(None).events)
+    assert (judgement.verdict, judgement.outcome) == (Verdict.FAIL, Outcome.BRICKED)
+    stuck = Story().prepared().state(running).say("dut.enter_dfu").say("observe.start").say("dut.dfu_mode").say("trial.end")
+    assert judge(trial, stuck.events).outcome is Outcome.STUCK_IN_DFU
+
+
 def test_coming_back_only_after_a_power_cycle_fails() -> None:
     story = Story().prepared().cut().say("rig.power_cycle").state(NEW).proved().observed(NEW)
     judgement = judge(FAULTY, story.events)

@@ -10,7 +10,7 @@ import traceback
 import click
 
 from rig import __version__
-from rig.cli import campaigns, desk, packages
+from rig.cli import bench_commands, campaigns, desk, images, packages
 from rig.cli.exit_codes import EXIT_INTERRUPTED, EXIT_RIG, EXIT_USAGE
 from rig.errors import ConfigError, RigError
 
@@ -23,7 +23,7 @@ def rig() -> None:
     """Every command explains itself with --help and an example."""
 
 
-for _command in (*campaigns.COMMANDS, *desk.COMMANDS, *packages.COMMANDS):
+for _command in (*campaigns.COMMANDS, *desk.COMMANDS, *images.COMMANDS, *packages.COMMANDS, *bench_commands.COMMANDS):
     rig.add_command(_command)
 
 

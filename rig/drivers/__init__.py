@@ -13,7 +13,12 @@ from rig.ports import ByteStream
 DRIVERS: dict[str, dict[str, str]] = {
     "bench": {"virtual": "rig.virtual.world:VirtualBench"},
     "probe": {"virtual": "rig.virtual.probe:VirtualProbe"},
-    "supply": {"ppk2": "rig.drivers.supply_ppk2:Ppk2Supply"},
+    "supply": {
+        "ppk2": "rig.drivers.supply_ppk2:Ppk2Supply",
+        "switch": "rig.drivers.supply_switch:SwitchSupply",
+        "uhubctl": "rig.drivers.supply_uhubctl:UhubctlSupply",
+        "http-plug": "rig.drivers.supply_http_plug:HttpPlugSupply",
+    },
     "console": {"uart": "rig.drivers.console_uart:UartConsole"},
     "radio": {"bleak": "rig.drivers.radio_bleak:BleakRadio"},
     "counter": {"virtual": "rig.virtual.counter:VirtualOperationCounter"},

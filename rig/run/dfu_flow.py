@@ -12,12 +12,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from rig import drivers
-from rig.errors import DutError, NoReply, Refused
+from rig.errors import DutError, LinkLost, NoReply, Refused
 from rig.images import dfu
 from rig.model import ImageFile, Phase, Request
 from rig.ota.secure_dfu import (
     DFU_SERVICE,
+    EXTENDED_GROUP,
     DfuTransport,
+    ExtendedError,
     GattTransport,
     Progress,
     SecureDfuSession,
@@ -120,15 +122,18 @@ class DfuFlow(Flow):
         session = SecureDfuSession(transport)
         try:
             await self._send(session, image)
-        except Refused:
+        except LinkLost:
+            raise
+        except DutError as error:
+            # Otherwise the device stays in DFU mode for two minutes; after a failed last execute it resets by itself.
+            leave = session.wait_reset if _ends_the_session(error) else session.abort
             with suppress(DutError):
-                await session.abort()  # a refused update leaves the device in DFU mode for two minutes otherwise
+                await leave()
             raise
 
     async def _send(self, session: SecureDfuSession, image: ImageFile) -> None:
         """Init packet and firmware, the last execute, and the wait until the application serves again."""
-        package = dfu.read(self._image_path(image))
-        (application,) = package.images
+        (application,) = dfu.read_unchecked(self._image_path(image))  # what may be in it was decided when the trial was planned
         ready = asyncio.ensure_future(self._console.wait_ready())
         try:
             async with aclosing(session.update(application)) as steps:
@@ -168,3 +173,8 @@ class DfuFlow(Flow):
             raise NoReply("application: the device is in DFU mode", 0)
         async with self._linked(sighting.advertisement, DEVICE_INFORMATION) as link:
             return await self._read_version(link)
+
+
+def _ends_the_session(error: DutError) -> bool:
+    """Whether the device has refused the firmware as a whole, after which it resets (nRF5 SDK 17.0.2: 0B/0C)."""
+    return isinstance(error, Refused) and error.group == EXTENDED_GROUP and error.code == ExtendedError.VERIFICATION_FAILED

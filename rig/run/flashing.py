@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rig.bench import Dut
-from rig.errors import InstrumentError
+from rig.errors import ConfigError, InstrumentError
+from rig.formats import mcuboot_image
 from rig.formats.dfu_settings import factory_page
 from rig.images import dfu
 from rig.model import ImageFile, Protocol, Region, Trial
@@ -61,9 +62,17 @@ async def image_in_flash(protocol: Protocol, dut: Dut, images: Sequence[ImageFil
     start = dut.board.memory.primary.start
     for image in images:
         if protocol is Protocol.SMP:
-            data = image_path(image).read_bytes()
+            data = _image_proper(image_path(image).read_bytes())
             if await dut.probe.read(start, len(data)) == data:
                 return image
         elif hashlib.sha256(await dut.probe.read(start, image.size)).hexdigest() == image.image_hash:
             return image
     return None
+
+
+def _image_proper(file: bytes) -> bytes:
+    """The image without what stands behind it in the file, which no bootloader looks at; a broken image is taken whole."""
+    try:
+        return file[: mcuboot_image.parse(file).size]
+    except ConfigError:
+        return file

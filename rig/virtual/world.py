@@ -7,6 +7,7 @@ from the seed that it is given, so the same trial always meets the same bench.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ from rig.virtual.parts import PARTS
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.soc import Soc
+from rig.virtual.switch import VirtualSwitch
 from rig.virtual.wires import CURRENT_WIRES, Wires
 
 _DEFAULT_BOOTLOADER = {
@@ -36,7 +38,10 @@ _DEFAULT_APPLICATION = {
 }
 _SERIAL_BAUDRATE = 115_200
 """Of the nRF5 SDK's serial bootloader examples."""
+_SOC_OPTIONS = frozenset({"radio_sync"})
 _SECTIONS = ("bootloader", "application", "power", "soc")
+_SUPPLIES = ("ppk2", "switch")
+"""Supply drivers that have a twin here, on the wire of that name."""
 
 CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
 
@@ -68,7 +73,7 @@ class VirtualBoard:
             self.soc.flash.poke(start, content)
         self.power.on_good = self.soc.power_good
         self.power.on_fail = self.soc.power_fail
-        self.supply = VirtualPpk2(wires.add(f"{board.name}/ppk2"), self.power)
+        self.supply = _build_supply(board, wires, self.power)
 
 
 class VirtualBench:
@@ -128,19 +133,50 @@ def check_model(board: Board) -> list[tuple[tuple[str, ...], str]]:
     problems: list[tuple[tuple[str, ...], str]] = [
         ((section,), f"unknown section; known: {known}") for section in board.model if section not in _SECTIONS
     ]
+    if board.supply.driver not in _SUPPLIES:
+        problems.append(((), _no_twin(board)))
     part = PARTS[board.soc]
     facts = BoardFacts(name=board.name, part=part, memory=board.memory, ble_name=board.ble_name, ble_address="00:00:00:00:00:00")
     checks: dict[str, Callable[[], object]] = {
         "bootloader": lambda: _build_bootloader(board, facts),
-        "application": lambda: _application_factory(board),
+        "application": lambda: _check_application(board, facts),
         "power": lambda: PowerNode(**_section(board, "power")),
+        "soc": lambda: _check_soc(board),
     }
     for section, build in checks.items():
         try:
             build()
-        except (ConfigError, TypeError, ValueError, AttributeError, ImportError) as error:
-            problems.append(((section,), str(error)))
+        except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything, and all of it is a mistake in the file
+            problems.append(((section,), str(error) or type(error).__name__))
     return problems
+
+
+def _check_application(board: Board, facts: BoardFacts) -> None:
+    """Whether the class takes the options; it is built only when an image starts."""
+    options = _section(board, "application")
+    cls = _load_class(str(options.pop("class", _DEFAULT_APPLICATION[board.protocol])))
+    inspect.signature(cls).bind(object(), facts, **options)
+
+
+def _check_soc(board: Board) -> None:
+    unknown = sorted(_section(board, "soc").keys() - _SOC_OPTIONS)
+    if unknown:
+        raise ConfigError(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_SOC_OPTIONS))}")
+
+
+def _build_supply(board: Board, wires: Wires, power: PowerNode) -> VirtualPpk2 | VirtualSwitch:
+    match board.supply.driver:
+        case "ppk2":
+            return VirtualPpk2(wires.add(f"{board.name}/ppk2"), power)
+        case "switch":
+            end = wires.add(f"{board.name}/switch", baudrate=int(board.supply.options.get("baudrate", 115200)))
+            return VirtualSwitch(end, power, voltage_mv=int(board.supply.options.get("voltage_mv", 3000)))
+        case _:
+            raise ConfigError(_no_twin(board))
+
+
+def _no_twin(board: Board) -> str:
+    return f"a virtual board has no supply of the driver {board.supply.driver}; it can have: {', '.join(_SUPPLIES)}"
 
 
 def _section(board: Board, name: str) -> dict[str, Any]:

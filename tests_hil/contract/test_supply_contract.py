@@ -7,20 +7,28 @@ To put another supply under the contract, write a bench for it (an asynchronous 
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from rig.drivers.supply_http_plug import DIALECTS, HttpPlugSupply
 from rig.drivers.supply_ppk2 import Ppk2Supply
+from rig.drivers.supply_switch import SwitchSupply
+from rig.drivers.supply_uhubctl import UhubctlSupply
 from rig.errors import InstrumentError
 from rig.ports import PowerSupply, SupplyCapability
 from rig.virtual.clock import loop_factory
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
+from rig.virtual.switch import VirtualSwitch
 from rig.virtual.wires import CURRENT_WIRES, Wires
+from tests.power_stubs import StubPlug, StubUhubctl
 
 LIMIT_S = 10.0
 BOARD_UA = 1000.0
@@ -37,11 +45,8 @@ class Bench:
     dead: Callable[[], Awaitable[object]]
 
 
-@asynccontextmanager
-async def ppk2(*, ptys: bool) -> AsyncIterator[Bench]:
-    """The driver for the Power Profiler Kit II on a virtual kit that feeds a node with a constant load."""
-    wires = Wires(ptys=ptys)
-    CURRENT_WIRES.set(wires)
+def _board() -> tuple[PowerNode, asyncio.Event, asyncio.Event]:
+    """The supply node of a board, and the events that it lives and that it is without power."""
     node, alive, dead = PowerNode(), asyncio.Event(), asyncio.Event()
 
     def switch(load_a: float, now: asyncio.Event, before: asyncio.Event) -> None:
@@ -52,6 +57,15 @@ async def ppk2(*, ptys: bool) -> AsyncIterator[Bench]:
     node.on_good = partial(switch, 5e-3, alive, dead)
     node.on_fail = partial(switch, 3e-6, dead, alive)
     dead.set()
+    return node, alive, dead
+
+
+@asynccontextmanager
+async def ppk2(*, ptys: bool) -> AsyncIterator[Bench]:
+    """The driver for the Power Profiler Kit II on a virtual kit that feeds a node with a constant load."""
+    wires = Wires(ptys=ptys)
+    CURRENT_WIRES.set(wires)
+    node, alive, dead = _board()
     kit = VirtualPpk2(wires.add("dk1/ppk2"), node)
     try:
         yield Bench(supply=Ppk2Supply(owner="dk1", port="virtual:dk1/ppk2"), alive=alive.wait, dead=dead.wait)
@@ -60,9 +74,60 @@ async def ppk2(*, ptys: bool) -> AsyncIterator[Bench]:
         wires.close()
 
 
+@asynccontextmanager
+async def switch(*, ptys: bool) -> AsyncIterator[Bench]:
+    """The driver for a power switch on a virtual one that feeds a node with a constant load."""
+    wires = Wires(ptys=ptys)
+    CURRENT_WIRES.set(wires)
+    node, alive, dead = _board()
+    twin = VirtualSwitch(wires.add("dk1/switch", baudrate=115200), node)
+    try:
+        yield Bench(supply=SwitchSupply(owner="dk1", port="virtual:dk1/switch"), alive=alive.wait, dead=dead.wait)
+    finally:
+        twin.close()
+        wires.close()
+
+
+def _as_told(is_on: Callable[[], bool], *, wanted: bool) -> Callable[[], Awaitable[object]]:
+    """For supplies that come back from a command only when it is done."""
+
+    async def check() -> None:
+        assert is_on() is wanted
+
+    return check
+
+
+@asynccontextmanager
+async def uhubctl() -> AsyncIterator[Bench]:
+    """The driver for a hub's port with a stub of the tool first on the PATH."""
+    path = os.environ["PATH"]
+    with tempfile.TemporaryDirectory() as folder:
+        hub = StubUhubctl(Path(folder))
+        os.environ["PATH"] = os.pathsep.join((folder, path))
+        try:
+            supply = UhubctlSupply(owner="dk1", location="1-1.4", port=2)
+            yield Bench(supply=supply, alive=_as_told(lambda: hub.is_on, wanted=True), dead=_as_told(lambda: hub.is_on, wanted=False))
+        finally:
+            os.environ["PATH"] = path
+
+
+@asynccontextmanager
+async def http_plug(*, kind: str) -> AsyncIterator[Bench]:
+    """The driver for a plug on the web server of one."""
+    plug = StubPlug(kind)
+    async with plug.serve() as host:
+        supply = HttpPlugSupply(owner="dk1", kind=kind, host=host)
+        alive, dead = (_as_told(lambda: plug.outputs[0], wanted=wanted) for wanted in (True, False))
+        yield Bench(supply=supply, alive=alive, dead=dead)
+
+
 BENCHES: dict[str, tuple[str, Callable[[], AbstractAsyncContextManager[Bench]]]] = {
     "ppk2 on a virtual wire": ("virtual", partial(ppk2, ptys=False)),
     "ppk2 on a pty": ("wall", partial(ppk2, ptys=True)),
+    "switch on a virtual wire": ("virtual", partial(switch, ptys=False)),
+    "switch on a pty": ("wall", partial(switch, ptys=True)),
+    "uhubctl": ("wall", uhubctl),
+    **{f"http-plug {kind}": ("wall", partial(http_plug, kind=kind)) for kind in DIALECTS},
 }
 
 Run = Callable[[Callable[[Bench], Awaitable[None]]], None]
@@ -82,11 +147,6 @@ def run(request: pytest.FixtureRequest) -> Run:
             runner.run(limited())
 
     return run_
-
-
-def needs(supply: PowerSupply, capability: SupplyCapability) -> None:
-    if capability not in supply.capabilities:
-        pytest.skip(f"this supply cannot {capability.value}")
 
 
 def test_switching_on_and_off_reaches_the_board(run: Run) -> None:
@@ -144,11 +204,18 @@ def test_a_supply_that_has_been_left_refuses_to_act(run: Run) -> None:
     run(test)
 
 
+def can(bench: Bench, *capabilities: SupplyCapability) -> bool:
+    """What a supply cannot do has expectations of its own in every test: it must refuse or be empty, and do no harm."""
+    return bench.supply.capabilities.issuperset(capabilities)
+
+
 def test_voltages_that_the_board_does_not_bear_are_refused(run: Run) -> None:
+    """A supply that cannot set a voltage bears none at all."""
+
     async def test(bench: Bench) -> None:
-        needs(bench.supply, SupplyCapability.SET_VOLTAGE)
+        refused = (-1, 10_000) if can(bench, SupplyCapability.SET_VOLTAGE) else (-1, 10_000, 3000)
         async with bench.supply as supply:
-            for millivolts in (-1, 10_000):
+            for millivolts in refused:
                 with pytest.raises(InstrumentError, match=str(millivolts)):
                     await supply.set_voltage(millivolts)
             await supply.on()
@@ -158,14 +225,37 @@ def test_voltages_that_the_board_does_not_bear_are_refused(run: Run) -> None:
 
 
 def test_a_voltage_below_brown_out_takes_the_board_down_and_a_good_one_brings_it_back(run: Run) -> None:
+    """A supply that cannot set a voltage leaves the board alive."""
+
     async def test(bench: Bench) -> None:
-        needs(bench.supply, SupplyCapability.SET_VOLTAGE)
         async with bench.supply as supply:
             await supply.on()
             await bench.alive()
-            await supply.set_voltage(1500)
+            if can(bench, SupplyCapability.SET_VOLTAGE):
+                await supply.set_voltage(1500)
+                await bench.dead()
+                await supply.set_voltage(3000)
+            else:
+                with pytest.raises(InstrumentError, match="1500"):
+                    await supply.set_voltage(1500)
+            await bench.alive()
+
+    run(test)
+
+
+def test_an_aimed_cut_takes_the_board_down_and_brings_it_back_by_itself(run: Run) -> None:
+    """A supply that cannot aim offers no such cut."""
+
+    async def test(bench: Bench) -> None:
+        if not can(bench, SupplyCapability.AIMED_CUT):
+            assert not hasattr(bench.supply, "cut")
+            return
+        assert isinstance(bench.supply, SwitchSupply)
+        async with bench.supply as supply:
+            await supply.on()
+            await bench.alive()
+            await supply.cut(0.02, 0.05)
             await bench.dead()
-            await supply.set_voltage(3000)
             await bench.alive()
 
     run(test)
@@ -181,9 +271,9 @@ def test_without_a_recording_the_trace_is_empty(run: Run) -> None:
 
 
 def test_a_recording_shows_a_cut_after_its_command_and_the_return_after_the_next(run: Run) -> None:
+    """The recording of a supply that cannot measure is empty: nobody may take it for evidence."""
+
     async def test(bench: Bench) -> None:
-        needs(bench.supply, SupplyCapability.MEASURE_CURRENT)
-        needs(bench.supply, SupplyCapability.SENSE_VDD)
         async with bench.supply as supply:
             await supply.on()
             await bench.alive()
@@ -198,6 +288,9 @@ def test_a_recording_shows_a_cut_after_its_command_and_the_return_after_the_next
             await bench.alive()
             await asyncio.sleep(0.02)
             trace = await supply.stop_recording()
+        if not can(bench, SupplyCapability.MEASURE_CURRENT, SupplyCapability.SENSE_VDD):
+            assert len(trace.current_ua) == len(trace.logic) == 0
+            return
         assert trace.start_s >= before_s
         assert len(trace.current_ua) == len(trace.logic)
         times = [trace.start_s + index * trace.step_s for index in range(len(trace.logic))]
