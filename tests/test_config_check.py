@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,13 @@ def test_options_of_the_virtual_board_that_do_not_exist(tmp_path: Path, section:
     problems = boards_problems(tmp_path, text)
     assert problems
     assert all(words in problem.reason for problem in problems)
+
+
+def test_a_supply_for_recovery_only_cannot_be_asked_for_a_cut(tmp_path: Path) -> None:
+    plug = edited(BOARDS, "supply: {driver: ppk2, voltage_mv: 3000}", "supply: {driver: http-plug, kind: tasmota}")
+    found = re.sub(r"supply: \{port: [^}]*\}", "supply: {host: 127.0.0.1}", plug)
+    number = iter(range(2, 9))
+    found = re.sub(r"127\.0\.0\.1", lambda _: f"127.0.0.{next(number)}", found)
+    problems = checked_problems(tmp_path, boards_text=found)
+    assert {problem.key for problem in problems} == {"faults[1].power_cut"}
+    assert "recovery only" in problems[0].reason

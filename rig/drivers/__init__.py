@@ -25,6 +25,9 @@ DRIVERS: dict[str, dict[str, str]] = {
 }
 """Port → driver name → ``module:class``.  A bench driver `lab` has no entry: real instruments need no bench built around them."""
 
+RECOVERY_ONLY = frozenset({"uhubctl", "http-plug"})
+"""Supplies that switch too late and too vaguely for a power cut that is aimed at anything."""
+
 CLOCKS_OF_BENCH: dict[str, tuple[str, ...]] = {"virtual": ("virtual", "wall"), "lab": ("wall",)}
 """Bench driver → the clocks that its trials can run on, its default first."""
 
