@@ -100,9 +100,21 @@ def test_repeated_cuts_are_each_proved(tmp_path: Path) -> None:
 
 
 def test_an_upload_that_takes_too_long_is_the_devices_doing(tmp_path: Path) -> None:
-    scenario = scenario_file(tmp_path, limits={"upload_s": 0.2})
+    large = {name: {"build": {"version": version, "size": "256 KiB"}} for name, version in (("old", "1.0.0"), ("new", "1.1.0"))}
+    scenario = scenario_file(tmp_path, images=large, limits={"upload_s": 0.2})
     (judgement,) = run_campaign(tmp_path, scenario, boards_file(tmp_path, only="nrf52840"))
     assert judgement.verdict is Verdict.FAIL
     assert judgement.outcome is Outcome.STUCK_ON_OLD
     journal = (tmp_path / "campaign/trials/T-0001/journal.jsonl").read_text()
     assert "no reply to upload: the whole image within 0.2 s" in journal
+
+
+def test_an_upload_goes_on_over_a_new_connection_where_the_old_one_was_given_up(tmp_path: Path) -> None:
+    """The link ends in the middle of a request; the device forgets the fragments, and remembers the session."""
+    images = {name: {"build": {"version": version, "size": "16 KiB"}} for name, version in (("old", "1.0.0"), ("new", "1.1.0"))}
+    scenario = scenario_file(tmp_path, images=images, limits={"upload_s": 0.2})
+    (judgement,) = run_campaign(tmp_path, scenario, boards_file(tmp_path, only="nrf52840"))
+    assert (judgement.verdict, judgement.outcome) == (Verdict.PASS, Outcome.UPDATED)
+    assert judgement.attempts > 2
+    journal = (tmp_path / "campaign/trials/T-0001/journal.jsonl").read_text()
+    assert journal.count('"kind":"upload.chunk"') < 12, "what had been acknowledged was not sent again"

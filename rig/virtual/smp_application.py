@@ -7,9 +7,11 @@ images of a board share (buffer sizes, advertising interval) stands in the board
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from rig.formats.sample_app import ConfirmPolicy, SampleApp
+from rig.virtual.ble_peripheral import NotSubscribed, PeerGone
 from rig.virtual.cpu import BoardFacts, Cpu, ResetReason
 from rig.virtual.gatt_server import Characteristic, Service
 from rig.virtual.image_upload import ImageUpload
@@ -55,7 +57,7 @@ class SmpApplication:
         self._max_mtu = max_mtu
         self._interval_s = advertising_interval_s
         self._request_s = request_s
-        self._requests: asyncio.Queue[bytes] = asyncio.Queue()
+        self._requests: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
 
     async def run(self, cpu: Cpu) -> None:
         """Start up, advertise, and serve until this life of the processor ends."""
@@ -84,27 +86,35 @@ class SmpApplication:
 
     async def _serve(self, cpu: Cpu, server: SmpServer) -> None:
         reassembler = Reassembler(self._buf_size)
+        connection = 0
+
+        def on_connected() -> None:
+            nonlocal connection
+            connection += 1
+            reassembler.clear()
 
         def on_write(fragment: bytes) -> None:
             packet = reassembler.feed(fragment)
             if packet is not None:
-                self._requests.put_nowait(packet)
+                self._requests.put_nowait((connection, packet))
 
         characteristic = Characteristic(
             uuid=SMP_CHARACTERISTIC, properties=frozenset({"write-without-response", "notify"}), on_write=on_write
         )
         radio = cpu.radio
+        radio.on_connected = on_connected
         await radio.start(
             [Service(uuid=SMP_SERVICE, characteristics=(characteristic,))], name=self._board.ble_name, max_mtu=self._max_mtu
         )
         await radio.advertise(name=self._board.ble_name, service_uuids=[SMP_SERVICE], interval_s=self._interval_s)
         await cpu.print("advertising")
         while True:
-            packet = await self._requests.get()
+            asked_on, packet = await self._requests.get()
             await cpu.sleep(self._request_s)
             response = await server.answer(packet)
-            if response is not None and radio.is_connected:
-                await self._send(cpu, response)
+            if response is not None and radio.is_connected and asked_on == connection:
+                with suppress(PeerGone, NotSubscribed):
+                    await self._send(cpu, response)
 
     async def _send(self, cpu: Cpu, response: bytes) -> None:
         step = cpu.radio.mtu - 3

@@ -101,6 +101,10 @@ class Reassembler:
         self._buffer_size = buffer_size
         self._buffer = bytearray()
 
+    def clear(self) -> None:
+        """Forget what has come of a request: the connection that it came on has ended."""
+        self._buffer.clear()
+
     def feed(self, fragment: bytes) -> bytes | None:
         """Return the whole packet when `fragment` completes one."""
         self._buffer += fragment
