@@ -105,7 +105,7 @@ def run(
 ) -> None:
     """Run scenarios (files, folders, or names in tests_hil/scenarios) on the boards of a boards file.
 
-    Exit code: 0 accepted, 1 held (devices failed), 2 inconclusive because of the rig, 3 usage or configuration.
+    Exit code: 0 accepted, 1 held (more devices failed than allowed), 2 inconclusive because of the rig, 3 usage or configuration.
 
     \b
     Example:  rig run smp-demo --trials 40 --jobs 2
