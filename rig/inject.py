@@ -100,11 +100,6 @@ class Injector:
             self._enter_window()
 
     @property
-    def has_fired(self) -> bool:
-        """Whether the trigger has been met; the cut itself may still be to come."""
-        return self._fired.is_set()
-
-    @property
     def is_busy(self) -> bool:
         """Whether a cut is due or going on."""
         return self._fired.is_set() and not self._done.is_set()

@@ -59,6 +59,8 @@ class _Seen:
     in_flash: list[Event]
     """What the probe found in the place that runs, at the very end."""
     errors: list[Event]
+    unheard: list[Event]
+    """The console's last word that the application serves, where nothing was heard on the air since."""
     stranded: list[Event]
     """Sightings in DFU mode after the last fault, before anybody had asked for it."""
     before_update: int
@@ -98,6 +100,7 @@ class _Seen:
             user_data=[event for event in kind("probe.read") if event.data["what"] == "user_data"],
             in_flash=[event for event in kind("probe.read") if event.data["what"] == "image"],
             errors=kind("dut.error"),
+            unheard=_unheard(events),
             stranded=_unasked([event for event in kind("dut.dfu_mode", "dut.enter_dfu") if event.seq > since]),
             before_update=begin,
         )
@@ -137,6 +140,15 @@ def _runs(event: Event, image: ImageFile) -> bool:
     return bool(running_hash == image.image_hash)
 
 
+def _unheard(events: Sequence[Event]) -> list[Event]:
+    """Two witnesses who contradict each other are no positive evidence against the device."""
+    on_air = max((event.seq for event in events if event.kind in ("radio.found", "radio.connected")), default=-1)
+    broken = max((event.seq for event in events if event.kind in ("fault.delivered", "rig.power_cycle")), default=-1)
+    ready = [event for event in events if event.kind == "dut.ready" and event.seq > max(on_air, broken)]
+    looked_for = any(event.kind == "dut.error" and event.data.get("type") == "NotFound" for event in events if ready and event.seq > ready[-1].seq)
+    return ready[-1:] if looked_for else []
+
+
 def _unasked(sightings: Sequence[Event]) -> list[Event]:
     """The sightings in DFU mode before the first request to enter it."""
     asked = next((event.seq for event in sightings if event.kind == "dut.enter_dfu"), None)
@@ -159,6 +171,9 @@ def _undecidable(trial: Trial, seen: _Seen) -> Judgement | None:
         return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.timeouts)
     if not seen.ends or not seen.observed:
         return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, "the trial was interrupted; the journal has no end", [])
+    if seen.unheard:
+        reason = "the console says that the application serves, but the radio never heard it: the device's radio, or the rig's"
+        return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.unheard)
     if trial.fault is None:
         return None
     if not seen.requested:

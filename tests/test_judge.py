@@ -123,6 +123,17 @@ def test_what_was_seen_before_the_final_look_proves_nothing_about_the_end(expect
     assert judge(trial, stuck.events).outcome is Outcome.STUCK_IN_DFU
 
 
+def test_a_radio_that_hears_nothing_while_the_console_says_ready_is_no_evidence_against_the_device() -> None:
+    story = Story().prepared().say("radio.found").cut().say("dut.ready").say("dut.error", type="NotFound").proved().observed(None)
+    judgement = judge(FAULTY, story.events)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "never heard" in judgement.reason
+    silent = Story().prepared().say("dut.ready").cut().say("dut.error", type="NotFound").proved().observed(None)
+    assert judge(FAULTY, silent.events).outcome is Outcome.BRICKED, "what the console said before the cut does not count"
+    mute = Story().prepared().cut().say("dut.ready").say("radio.found").say("radio.connected").say("dut.error", type="NoReply")
+    assert judge(FAULTY, mute.proved().observed(None).events).outcome is Outcome.BRICKED, "it was heard, and did not answer"
+
+
 def test_coming_back_only_after_a_power_cycle_fails() -> None:
     story = Story().prepared().cut().say("rig.power_cycle").state(NEW).proved().observed(NEW)
     judgement = judge(FAULTY, story.events)

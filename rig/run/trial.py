@@ -27,8 +27,11 @@ FLOWS: dict[Protocol, type[SmpFlow | DfuFlow]] = {Protocol.SMP: SmpFlow, Protoco
 _WORTH_A_DUMP = ("dut.silent", "dut.dfu_mode", "fault.unproved")
 _DISCHARGE_S = 0.5
 """Off-time of the power cycles that the rig does for itself."""
+_RISE_S = 0.05
+"""After this a supply that has been switched on has brought VDD up, and the probe may be used."""
 _ATTEMPTS = 6
 """How often the client tries to bring the update to its end before the trial is concluded."""
+_LOOKS = 3
 _MARKER_SIZE = 256
 
 
@@ -101,6 +104,7 @@ class TrialRun:
         self._journal.emit("supply", "supply.off", command_t_ns=self._journal.t_ns(await self._dut.supply.off()))
         await asyncio.sleep(_DISCHARGE_S)
         self._journal.emit("supply", "supply.on", command_t_ns=self._journal.t_ns(await self._dut.supply.on()))
+        await asyncio.sleep(_RISE_S)
 
     # ---------------------------------------------------------------------------------------------------------- update
     async def _update_under_fault(self) -> None:
@@ -185,12 +189,22 @@ class TrialRun:
         await self._inspect()
 
     async def _final_look(self) -> Running | None:
+        """What runs, asked a few times: one connection that fails on the way says nothing about the device.
+
+        A device that is not heard gets its power cycled, unless that has been tried: whether it then says on its console that it
+        serves tells a hung device from a deaf rig.
+        """
         self._journal.emit("run", "observe.start")
-        try:
-            return await self._flow.look()
-        except DutError as error:
-            self._recorder.dut_error(error)
-            return None
+        for _ in range(_LOOKS):
+            try:
+                return await self._flow.look()
+            except NotFound as error:
+                self._recorder.dut_error(error)
+                if await self._wake_up():
+                    return None
+            except DutError as error:
+                self._recorder.dut_error(error)
+        return None
 
     async def _update_again(self, image: ImageFile) -> None:
         """A further update must still go through to its end."""
