@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from rig.config.boards import mcuboot_map
 from rig.errors import ConfigError
 from rig.model import Region
 from rig.virtual.cpu import BoardFacts
-from rig.virtual.mcuboot import Console, Mcuboot, McubootConfig, Mode, SwapType, TrustedKey, default_map
+from rig.virtual.mcuboot import Console, Mcuboot, McubootConfig, Mode, SwapType, TrustedKey
 from rig.virtual.mcuboot.trailer import MAGIC_BYTES
 from rig.virtual.parts import PAGE_SIZE, PARTS
 from tests.mcuboot_board import (
@@ -85,7 +86,7 @@ def test_confirming_what_never_came_by_a_swap_writes_nothing() -> None:
 
 # ----------------------------------------------------------------------------------------------------------- construction
 def facts(mode: Mode, part: str = "nrf52840") -> BoardFacts:
-    return BoardFacts(name="dk1", part=PARTS[part], memory=default_map(part, mode), ble_name="dk1", ble_address="C0:00:00:00:00:01")
+    return BoardFacts(name="dk1", part=PARTS[part], memory=mcuboot_map(part, mode), ble_name="dk1", ble_address="C0:00:00:00:00:01")
 
 
 @pytest.mark.parametrize("mode", [Mode.SWAP_OFFSET, Mode.SWAP_MOVE, Mode.SWAP_SCRATCH])
@@ -140,14 +141,12 @@ def test_memory_that_does_not_fit_is_refused() -> None:
             McubootConfig(mode=Mode.SWAP_MOVE, memory=wrong, keys=keys)
     with pytest.raises(ConfigError, match="one kind of signature"):
         McubootConfig(mode=Mode.SWAP_MOVE, memory=memory, keys=())
-    with pytest.raises(ConfigError, match="unknown part"):
-        default_map("nrf51822", Mode.SWAP_MOVE)
 
 
 @pytest.mark.parametrize("part", list(PARTS))
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_default_maps_fit_their_parts(part: str, mode: Mode) -> None:
-    memory = default_map(part, mode)
+def test_the_preset_maps_fit_their_parts(part: str, mode: Mode) -> None:
+    memory = mcuboot_map(part, mode)
     regions = [memory.primary, memory.secondary, *([memory.scratch] if memory.scratch else []), memory.user_data]
     for lower, upper in itertools.pairwise(regions):
         assert lower.end <= upper.start

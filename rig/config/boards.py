@@ -36,7 +36,7 @@ def _slots(start: int, size: int) -> tuple[Region, Region]:
     return Region(start=start, size=size), Region(start=start + size, size=size)
 
 
-def _preset(soc: str, mode: str) -> MemoryMap:
+def mcuboot_map(soc: str, mode: str) -> MemoryMap:
     """Zephyr's partition maps: the current ones, and the older ones with a scratch area.
 
     Source: Zephyr `dts/vendor/nordic/nrf52840_partition.dtsi` and `boards/nordic/nrf52dk`; the nRF52833 has the flash and the map
@@ -73,7 +73,7 @@ def _secure_dfu_map(soc: str) -> MemoryMap:
 
 def _memory(entry: PresetMemory | ExplicitMemory, soc: str) -> MemoryMap:
     if isinstance(entry, PresetMemory):
-        return _secure_dfu_map(soc) if entry.preset == "secure-dfu" else _preset(soc, entry.preset)
+        return _secure_dfu_map(soc) if entry.preset == "secure-dfu" else mcuboot_map(soc, entry.preset)
     return MemoryMap(
         primary=_region(entry.primary),
         secondary=_region(entry.secondary),

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAGE_SIZE = 4096
+from rig.formats.soc import PAGE_SIZE, SOCS
+
+__all__ = ["PAGE_SIZE", "PARTS", "WORD_SIZE", "Part"]
+
 WORD_SIZE = 4
 
 
@@ -33,15 +36,15 @@ PARTS = {
     part.name: part
     for part in (
         Part(
-            name="nrf52832", code=0x52832, flash_size=512 * 1024, ram_size=64 * 1024,
+            name="nrf52832", code=0x52832, flash_size=SOCS["nrf52832"].flash_size, ram_size=SOCS["nrf52832"].ram_size,
             word_write_s=67.5e-6, page_erase_s=89.7e-3, writes_per_word=2, endurance=10_000,
         ),
         Part(
-            name="nrf52833", code=0x52833, flash_size=512 * 1024, ram_size=128 * 1024,
+            name="nrf52833", code=0x52833, flash_size=SOCS["nrf52833"].flash_size, ram_size=SOCS["nrf52833"].ram_size,
             word_write_s=42.5e-6, page_erase_s=87.5e-3, writes_per_word=2, endurance=10_000,
         ),
         Part(
-            name="nrf52840", code=0x52840, flash_size=1024 * 1024, ram_size=256 * 1024,
+            name="nrf52840", code=0x52840, flash_size=SOCS["nrf52840"].flash_size, ram_size=SOCS["nrf52840"].ram_size,
             word_write_s=41e-6, page_erase_s=85e-3, writes_per_word=2, endurance=10_000,
         ),
     )

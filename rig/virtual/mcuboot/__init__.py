@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rig.virtual.mcuboot.config import Console, Defect, McubootConfig, Mode, default_map
+from rig.virtual.mcuboot.config import Console, Defect, McubootConfig, Mode
 from rig.virtual.mcuboot.keys import TrustedKey
 from rig.virtual.mcuboot.loader import Mcuboot
 from rig.virtual.mcuboot.request import ImageState, SlotImage, confirm, read_state, set_pending
@@ -19,7 +19,6 @@ __all__ = [
     "SwapType",
     "TrustedKey",
     "confirm",
-    "default_map",
     "read_state",
     "set_pending",
 ]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rig.errors import ConfigError
-from rig.model import MemoryMap, Region
+from rig.model import MemoryMap
 from rig.virtual.mcuboot.keys import TrustedKey
 from rig.virtual.mcuboot.trailer import TrailerLayout
-from rig.virtual.parts import PAGE_SIZE, PARTS
+from rig.virtual.parts import PAGE_SIZE
 
 SIGNATURE_S: Mapping[str, float] = {"nrf52832": 0.25, "nrf52833": 0.25, "nrf52840": 0.011}
 """Seconds to verify one ECDSA P-256 signature by part: in software, on the nRF52840 with its CC310.  Estimates."""
@@ -134,33 +134,3 @@ class McubootConfig:
                 raise ConfigError(f"defect {name!r} can show in {Mode.OVERWRITE_ONLY} only")
             if defect is Defect.DOWNGRADE_ACCEPTED and not self.downgrade_prevention:
                 raise ConfigError(f"defect {name!r} can show only where downgrade_prevention is configured")
-
-
-_KIB = 1024
-_STORAGE = {512: Region(start=0x7A000, size=0x6000), 1024: Region(start=0xF8000, size=0x8000)}
-_SLOTS = {512: (0xC000, 0x37000), 1024: (0xC000, 0x76000)}
-_SCRATCH_SLOTS = {512: (0xC000, 0x32000, 0xA000), 1024: (0xC000, 0x67000, 0x1E000)}
-
-
-def default_map(part_name: str, mode: Mode) -> MemoryMap:
-    """The partitions of Nordic's development kit for `part_name` in Zephyr (`nrf52840_partition.dtsi`, `nrf52dk`).
-
-    The maps with a scratch area are those of older Zephyr releases, from memory; the nRF52833 takes the nRF52832's.
-    Raises `ConfigError` for an unknown part.
-    """
-    if part_name not in PARTS:
-        raise ConfigError(f"unknown part {part_name!r}; known: {', '.join(PARTS)}")
-    flash = PARTS[part_name].flash_size // _KIB
-    scratch = None
-    if mode is Mode.SWAP_SCRATCH:
-        start, size, scratch_size = _SCRATCH_SLOTS[flash]
-        scratch = Region(start=start + 2 * size, size=scratch_size)
-    else:
-        start, size = _SLOTS[flash]
-    return MemoryMap(
-        primary=Region(start=start, size=size),
-        secondary=Region(start=start + size, size=size),
-        user_data=_STORAGE[flash],
-        scratch=scratch,
-        upload_offset=PAGE_SIZE if mode is Mode.SWAP_OFFSET else 0,
-    )
