@@ -150,6 +150,8 @@ class InstantCpu:
     def erases(self) -> int:
         return sum(not op.data for op in self.ops)
 
+    def protect(self, start: int, size: int) -> None: ...
+
     async def sleep(self, seconds: float) -> None:
         self.slept_s += seconds
 

@@ -216,6 +216,8 @@ class Life:
     def start_watchdog(self, timeout_s: float) -> None:
         raise AssertionError("a bootloader never starts the watchdog")
 
+    def protect(self, start: int, size: int) -> None: ...
+
     def feed_watchdog(self) -> None:
         self.fed += 1
 

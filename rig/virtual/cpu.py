@@ -97,6 +97,10 @@ class Cpu(Protocol):
         """
         ...
 
+    def protect(self, start: int, size: int) -> None:
+        """Lock whole pages until the next reset: erases and writes there do nothing (nRF52840: ACL; nRF52832, nRF52833: BPROT)."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Compute or wait for `seconds`."""
         ...

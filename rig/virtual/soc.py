@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from rig.formats.sample_app import SampleApp
 from rig.formats.sample_app import parse as parse_sample_app
+from rig.model import Region
 from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
@@ -211,6 +212,7 @@ class Life:
         self._tasks: set[asyncio.Task[None]] = set()
         self._nvmc = asyncio.Lock()
         self._operation: tuple[Operation, float] | None = None
+        self._protected: list[Region] = []
         self._radio: BlePeripheral | None = None
 
     # ------------------------------------------------------------------------------------------------------- the life
@@ -280,6 +282,8 @@ class Life:
                 soc.flash.check(operation)
             except NvmcMisuse as error:
                 self.fault(str(error))
+            if any(locked.start <= operation.address < locked.end for locked in self._protected):
+                return
             duration = soc.flash.duration(operation)
             self._operation = (operation, loop.time())
             soc.operation_begins(operation)
@@ -290,6 +294,9 @@ class Life:
             self._operation = None
             soc.flash.complete(operation)
             soc.power.set_load(self._base_load)
+
+    def protect(self, start: int, size: int) -> None:
+        self._protected.append(Region(start=start, size=size))
 
     # ----------------------------------------------------------------------------------------------- time and console
     async def sleep(self, seconds: float) -> None:
