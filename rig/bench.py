@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rig import drivers
 from rig.model import Board, InstrumentSpec
-from rig.ports import Console, OperationCounter, PowerSupply, Probe, Radio
+from rig.ports import Attenuator, Console, Interferer, OperationCounter, PowerSupply, Probe, Radio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class Dut:
     console: Console
     radio: Radio
     counter: OperationCounter | None
+    interferer: Interferer | None = None
+    attenuator: Attenuator | None = None
 
 
 @asynccontextmanager
@@ -46,4 +48,6 @@ async def lend(board: Board, bench: InstrumentSpec, *, seed: int) -> AsyncIterat
             probe=await open_("probe", board.probe),
             radio=await open_("radio", board.radio),
             counter=await open_("counter", board.counter) if board.counter else None,
+            interferer=await open_("interferer", board.interferer) if board.interferer else None,
+            attenuator=await open_("attenuator", board.attenuator) if board.attenuator else None,
         )

@@ -96,6 +96,12 @@ class NoReply(DutError):
         super().__init__(f"no reply to {request} within {timeout_s:g} s")
 
 
+ATT_GROUP = -1
+"""`Refused.group` of an ATT error (Core Specification Vol 3 Part F 3.4.1.1)."""
+PAIRING_GROUP = -3
+"""`Refused.group` of a pairing that failed; the code is the Security Manager's reason (Vol 3 Part H 3.5.5)."""
+
+
 class Refused(DutError):
     """The device answered with an error code.  `group` and `code` are the protocol's own numbers; `name` is its text."""
 

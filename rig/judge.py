@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rig.model import Event, Expectation, ImageFile, Judgement, Outcome, Phase, Trial, Verdict
+from rig.model import Event, Expectation, Finding, ImageFile, Judgement, Outcome, Phase, Trial, Verdict
+from rig.practices import REQUIREMENTS, Case
 
 
 def judge(trial: Trial, events: Sequence[Event]) -> Judgement:
     """Give verdict, outcome, reason and the events that prove it."""
-    seen = _Seen.of(events)
-    judgement = _undecidable(trial, seen) or _decide(trial, seen)
-    return replace(
+    seen = _Seen.of(_told_apart(trial, events))
+    judgement = _undecidable(trial, seen) or (_inspected(trial, seen) if trial.inspect else _decide(trial, seen))
+    described = replace(
         judgement,
         checks=seen.checks(trial),
         downtime_s=_downtime_s(events),
@@ -28,6 +29,7 @@ def judge(trial: Trial, events: Sequence[Event]) -> Judgement:
         fault_phase=str(seen.delivered[-1].data["at_phase"]) if seen.delivered else None,
         attempts=max((int(event.data["attempt"]) for event in events if event.kind == "phase.start"), default=1),
     )
+    return _with_findings(described, trial, events)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,18 @@ class _Seen:
         images = [image for image in (trial.old, trial.new, trial.again) if image is not None]
         said = next((image.version for image in images if _runs(self.last_state[-1], image)), None)
         return [] if said == version else [self.last_state[-1], self.in_flash[-1]]
+
+
+def _told_apart(trial: Trial, events: Sequence[Event]) -> Sequence[Event]:
+    """The events, where old and new have one version and the device tells no hash, with the hash that the probe found in its flash."""
+    found = next((event for event in reversed(events) if event.kind == "probe.read" and event.data["what"] == "image"), None)
+    if trial.old.version != trial.new.version or found is None:
+        return events
+    known = {"running_hash": found.data["image_hash"]}
+    return [
+        replace(event, data={**event.data, **known}) if event.kind == "dut.state" and event.data["running_hash"] is None else event
+        for event in events
+    ]
 
 
 def _runs(event: Event, image: ImageFile) -> bool:
@@ -278,6 +292,32 @@ def _updated_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, s
     if _runs(first, trial.new):
         return Outcome.RESUMED, f"after the power cut the device went on by itself to {new}", [first, last]
     return Outcome.RESUMED, f"after the power cut the pending update went on with the next reset to {new}", [first, last]
+
+
+def _inspected(trial: Trial, seen: _Seen) -> Judgement:
+    """A unit that was only looked at: nothing can have gone wrong but what the findings say."""
+    return _judgement(trial, Verdict.PASS, Outcome.INSPECTED, "the unit was looked at and left as it was", seen.observed)
+
+
+# ---------------------------------------------------------------------------------------------------------------- findings
+def _with_findings(judgement: Judgement, trial: Trial, events: Sequence[Event]) -> Judgement:
+    """What the trial shows of the requirements that it was to prove; a violated one fails it, whatever became of the update."""
+    if trial.product is None or not trial.proves or judgement.verdict is Verdict.ERROR:
+        return judgement
+    case = Case(trial=trial, product=trial.product, events=events, judgement=judgement)
+    findings = []
+    for name in trial.proves:
+        shown = REQUIREMENTS[name].assess(case)
+        findings.append(Finding(requirement=name, met=shown.met, reason=shown.reason, because=shown.because))
+    judgement = replace(judgement, findings=tuple(findings))
+    if judgement.verdict is not Verdict.PASS:
+        return judgement
+    violated = next((finding for finding in findings if finding.met is False), None)
+    if violated is not None:
+        return replace(judgement, verdict=Verdict.FAIL, reason=f"{violated.requirement}: {violated.reason}", because=violated.because)
+    if all(finding.met is None for finding in findings):
+        return replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=f"{findings[0].requirement}: {findings[0].reason}")
+    return judgement
 
 
 # --------------------------------------------------------------------------------------------------------------- durations

@@ -6,11 +6,17 @@ Times are seconds (suffix ``_s``) or, in events, integer nanoseconds since the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
+from rig.product import Product
+
 Json = Any  # what json.dumps accepts
+
+ADDED_LATER: Mapping[str, bool] = MappingProxyType({"added_later": True})
+"""Metadata of a field that folders of older versions lack; its default is what it meant then."""
 
 
 class Protocol(StrEnum):
@@ -63,6 +69,7 @@ class Outcome(StrEnum):
     RECOVERED_ON_RETRY = "RECOVERED_ON_RETRY"
     ROLLED_BACK = "ROLLED_BACK"
     REFUSED = "REFUSED"
+    INSPECTED = "INSPECTED"
     STUCK_IN_DFU = "STUCK_IN_DFU"
     STUCK_ON_OLD = "STUCK_ON_OLD"
     NEEDS_POWER_CYCLE = "NEEDS_POWER_CYCLE"
@@ -117,6 +124,52 @@ class PowerCut:
     on_s: float = 0.0
 
 
+class InterferenceKind(StrEnum):
+    """What a second radio sends to disturb the first."""
+
+    CARRIER = "carrier"
+    MODULATED = "modulated"
+    DUTY_CYCLE = "duty_cycle"
+    SWEEP = "sweep"
+    HOP = "hop"
+
+
+ADVERTISING_MHZ = (2402, 2426, 2480)
+"""Channels 37, 38 and 39 (Core Specification Vol 6 Part B 1.4.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interference:
+    """What an interferer sends from `start` to `stop`.
+
+    `frequencies_mhz` are whole MHz from 2400 to 2480: one for a carrier, a modulated carrier and a duty cycle; the steps of a sweep, one
+    MHz after the other; any for a hop, which sends a modulated burst on each in turn.  `power_dbm` is at the interferer's output.
+    `dwell_s` is how long a sweep stays on a frequency (1 to 99 ms) and how long a burst of a hop lasts (20 µs to 65 ms).
+    `duty` is the share of time in which it sends: 0.01 to 0.9 for a duty cycle; a hop pauses between its bursts accordingly, 80 µs at
+    least; 1 for the others.
+    """
+
+    kind: InterferenceKind
+    frequencies_mhz: tuple[int, ...]
+    power_dbm: int
+    duty: float = 1.0
+    dwell_s: float = 1e-3
+
+    @classmethod
+    def on_advertising_channels(cls, power_dbm: int) -> Interference:
+        """Bursts that follow each other so fast that no advertisement fits between two on the same channel."""
+        return cls(
+            kind=InterferenceKind.HOP, frequencies_mhz=ADVERTISING_MHZ, power_dbm=power_dbm, duty=0.2, dwell_s=20e-6
+        )
+
+    @classmethod
+    def over_wifi(cls, channel: int, power_dbm: int) -> Interference:
+        """A sweep over the 20 MHz of a Wi-Fi channel, 1 to 13 (IEEE 802.11, 2.4 GHz band)."""
+        centre_mhz = 2407 + 5 * channel
+        block = tuple(range(centre_mhz - 10, centre_mhz + 11))
+        return cls(kind=InterferenceKind.SWEEP, frequencies_mhz=block, power_dbm=power_dbm)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
     """An update package on disk, as the plan pins it.
@@ -130,6 +183,18 @@ class ImageFile:
     size: int
     version: str
     image_hash: str
+    clear_path: str | None = field(default=None, metadata=ADDED_LATER)
+    """The file as it stands in the primary slot once it is installed, where it travels encrypted; `clear_sha256` pins it."""
+    clear_sha256: str | None = field(default=None, metadata=ADDED_LATER)
+    spoiled: str | None = field(default=None, metadata=ADDED_LATER)
+    """The kind of spoiling, where the package is a bad one on purpose.  Hash and version are what a device would report of it."""
+
+    @property
+    def as_installed(self) -> ImageFile:
+        """The same firmware as the probe finds it after the installation; the file itself where it is that already."""
+        if self.clear_path is None or self.clear_sha256 is None:
+            return self
+        return replace(self, path=self.clear_path, sha256=self.clear_sha256, clear_path=None, clear_sha256=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +266,11 @@ class Board:
     `in_place`: the product declares that an update overwrites the application (Secure DFU with a single bank), so that an
     interrupted one leaves the board in DFU mode until the next succeeds.
 
+    `interferer` and `attenuator` disturb what the board hears and is heard of; they are used only inside `enclosure`, the operator's
+    words for what keeps the radio in, which the record of a campaign repeats.
+
+    `production`: a unit as it is delivered, which scenarios that inspect look at and no other touches.
+
     `model` holds the options of the virtual board (bootloader, application, supply …); it is empty for hardware and nobody but
     the bench's own driver reads it.
     """
@@ -220,6 +290,10 @@ class Board:
     in_place: bool = False
     dfu_port: str | None = None
     sacrificial: bool = False
+    production: bool = field(default=False, metadata=ADDED_LATER)
+    interferer: InstrumentSpec | None = field(default=None, metadata=ADDED_LATER)
+    attenuator: InstrumentSpec | None = field(default=None, metadata=ADDED_LATER)
+    enclosure: str = field(default="", metadata=ADDED_LATER)
     model: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -275,6 +349,13 @@ class Trial:
     """What the trial is counted under: the phase or event that the fault aims at, or ``control``."""
     expect: Expectation = Expectation.UPDATED
     in_place: bool = False
+    inspect: bool = field(default=False, metadata=ADDED_LATER)
+    """Nothing is flashed, updated or cut: the rig only looks at the unit as it was delivered."""
+    receipts_every: int = field(default=0, metadata=ADDED_LATER)
+    """Secure DFU: packets between packet receipt notifications; 0 asks for none."""
+    proves: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    """Requirements of `rig.practices` that the trial is to prove."""
+    product: Product | None = field(default=None, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +367,16 @@ class Event:
     source: str
     kind: str
     data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Whether a trial shows a requirement met (None: it does not tell), why, and the numbers of the events that show it."""
+
+    requirement: str
+    met: bool | None
+    reason: str
+    because: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,3 +399,5 @@ class Judgement:
     fault_phase: str | None = None
     """The phase in which the fault really fell."""
     attempts: int = 1
+    findings: tuple[Finding, ...] = field(default=(), metadata=ADDED_LATER)
+    """About the requirements that the trial was to prove, in their order."""

@@ -109,6 +109,10 @@ def _trial(
         stratum=fault.stratum,
         expect=scenario.expect,
         in_place=board.in_place,
+        inspect=scenario.inspect,
+        receipts_every=scenario.receipts_every,
+        proves=scenario.proves,
+        product=scenario.product,
     )
 
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+from rig.model import Interference, InterferenceKind, Region
+
 
 class Instrument(Protocol):
     """Anything on the bench that must be opened and closed."""
@@ -53,10 +55,23 @@ class DeviceInfo:
     ble_address: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """How the SoC guards its memory at this moment.
+
+    `readback`: access port protection (APPROTECT) is on: a debugger can read nothing, and only a mass erase opens the chip.
+    `locked`: the pages that the running firmware has locked against erasing and writing until the next reset (nRF52833, nRF52840:
+    ACL; nRF52832: BPROT), adjoining ones joined, in ascending order; empty with `readback`, since nobody can look then.
+    """
+
+    readback: bool
+    locked: tuple[Region, ...]
+
+
 class Probe(Instrument, Protocol):
     """A debug probe.  It is attached only between trials' live parts: `detach` before every timed cut.
 
-    The first memory access attaches it again.
+    The first memory access attaches it again.  Access to memory raises `InstrumentError` where access port protection is on.
     """
 
     async def info(self) -> DeviceInfo: ...
@@ -73,6 +88,15 @@ class Probe(Instrument, Protocol):
 
     async def reset(self) -> None:
         """Pin reset; RESETREAS shows it."""
+        ...
+
+    async def protection(self) -> Protection:
+        """What is guarded now.  It attaches without a reset and lets the firmware run on, unless the probe is attached already.
+
+        Ask while the application runs; from a core that the probe holds in reset there is nothing to learn about locked pages.
+        Uncertain on silicon: BPROT (nRF52832) does nothing while a debugger is attached unless DISABLEINDEBUG says otherwise, so a
+        page listed here proves what firmware asked for, and only an attempt without a debugger proves that it holds.
+        """
         ...
 
     async def detach(self) -> None: ...
@@ -184,8 +208,13 @@ class Radio(Instrument, Protocol):
         """Scan until an acceptable advertisement is seen.  Raises `NotFound` after `timeout_s`."""
         ...
 
-    async def connect(self, target: Advertisement, *, services: Collection[str], timeout_s: float) -> GattLink:
-        """Connect and discover `services`.  Raises `LinkLost` or `NoReply` when that fails."""
+    async def connect(
+        self, target: Advertisement, *, services: Collection[str], timeout_s: float, secured: bool = True
+    ) -> GattLink:
+        """Connect and discover `services`.  Raises `LinkLost` or `NoReply` when that fails.
+
+        `secured` False connects as a stranger would: without pairing, and without encrypting by an earlier bond.
+        """
         ...
 
     def capture(self, sink: Callable[[bytes], None]) -> None:
@@ -194,11 +223,30 @@ class Radio(Instrument, Protocol):
 
 
 class Interferer(Instrument, Protocol):
-    """A second radio that disturbs the first.  Only in a shielded enclosure."""
+    """A second radio that disturbs the first.  Only in a shielded enclosure.
 
-    async def start(self, *, channels: Sequence[int], power_dbm: int, duty: float) -> None: ...
+    Entering and leaving silence it.  `start` and `stop` return the loop time at which the command left the host; what is on the air
+    changes some milliseconds later, and what the interferer itself says of it is no proof.
+    """
 
-    async def stop(self) -> None: ...
+    kinds: frozenset[InterferenceKind]
+
+    async def start(self, interference: Interference) -> float:
+        """Send `interference` instead of whatever was sent before, until `stop`."""
+        ...
+
+    async def stop(self) -> float: ...
+
+
+class Attenuator(Instrument, Protocol):
+    """A programmable attenuator between the board's antenna and everything that it talks to.
+
+    Entering and leaving set it to its rest value.
+    """
+
+    async def set(self, db: float) -> float:
+        """Set the attenuation, in dB on top of the insertion loss; returns the loop time by which the instrument has confirmed it."""
+        ...
 
 
 # ------------------------------------------------------------------------------------------------- flash operation count
@@ -206,6 +254,10 @@ class OperationCounter(Instrument, Protocol):
     """Counts the flash operations (page erases and word writes) of the SoC.  Only benches that can see them have one."""
 
     def count(self) -> int: ...
+
+    def erases(self) -> int:
+        """Pages erased since the bench was built, by whomever, interrupted ones included."""
+        ...
 
     def call_at(self, count: int, action: Callable[[], None]) -> Callable[[], None]:
         """Call `action` on the loop when operation number `count` (0-based, since power-up of the bench) begins.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rig.model import Acceptance, Board, Expectation, Limits, Phase, Protocol, Request, TriggerKind
+from rig.product import Product
 
 Bound = int | float | Literal["all"]
 """A number, or ``all``: as many chunks or bytes as the image has.  Only counts of chunks and bytes may be ``all``."""
@@ -78,11 +79,23 @@ class FaultShare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageNeed:
+    """Another image of a device with several, by number, and the lowest version of it that an image works with."""
+
+    image: int
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageBuild:
     """A sample application to build and sign.  `size` counts the application from vector table to checksum, without header and TLVs.
 
     `confirm`: when the application confirms itself.  `crash`: it faults right after its start.  `seed` makes two images of one
     version differ.
+
+    For MCUboot: `security_counter` and `needs` become protected entries.  For Secure DFU: `hardware` is the hardware version and
+    `softdevice` the FWIDs in the init packet; None and empty take those of the sample boards.  `spoil` is the kind of spoiling that
+    the good package goes through before it is used.
     """
 
     version: str
@@ -92,13 +105,19 @@ class ImageBuild:
     crash: bool = False
     flags: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     seed: int = 0
+    security_counter: int | None = None
+    needs: ImageNeed | None = None
+    hardware: int | None = None
+    softdevice: tuple[int, ...] = ()
+    spoil: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePath:
-    """A signed image on disk; `path` as it can be opened from the working directory."""
+    """A signed image on disk; `path` as it can be opened from the working directory.  `spoil` as for `ImageBuild`."""
 
     path: str
+    spoil: str | None = None
 
 
 ImageSource = ImageBuild | ImagePath
@@ -118,13 +137,19 @@ class ImageChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The images of a scenario.  `key` is a PEM file; without it the test key of `signature` signs what is built."""
+    """The images of a scenario.  `key` is a PEM file; without it the test key of `signature` signs what is built.
+
+    `encrypted`: what is built travels encrypted.  `encryption_key` is the PEM file with the bootloader's private key, which encrypted
+    images are made for and read with; without it the public test key.
+    """
 
     old: ImageChoice
     new: ImageChoice
     again: ImageChoice | None = None
     key: str | None = None
     signature: Literal["ecdsa-p256", "ed25519", "rsa-2048"] = "ecdsa-p256"
+    encrypted: bool = False
+    encryption_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +173,9 @@ class Place:
 class Scenario:
     """One scenario file.  `staged` and `again` are shares of the trials, 0 to 1.
 
+    `proves` names requirements of `rig.practices`, of which those count that apply to `product`.  `inspect`: it only looks, at
+    production units.
+
     `places` maps key paths such as ``images.new.file`` to their place in `file`, so that checks which need the boards as well can
     still point at a line.
     """
@@ -168,12 +196,17 @@ class Scenario:
     expect: Expectation
     accept: Acceptance
     file: str
+    receipts_every: int = 0
+    proves: tuple[str, ...] = ()
+    inspect: bool = False
+    product: Product | None = None
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def runs_on(self, board: Board) -> bool:
         """Whether `board` speaks the scenario's protocol and is among the boards selected."""
         return (
             board.protocol is self.protocol
+            and board.production is self.inspect
             and (not self.boards.names or board.name in self.boards.names)
             and (not self.boards.socs or board.soc in self.boards.socs)
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
 from rig.formats import dfu_settings
-from rig.virtual.ble_peripheral import NotSubscribed, PeerGone, Service
+from rig.virtual.ble_peripheral import Bond, NotSubscribed, PeerGone, Service
 from rig.virtual.clock import loop_factory
 from rig.virtual.cpu import ResetReason
 from rig.virtual.parts import PAGE_SIZE, PARTS
@@ -63,6 +63,11 @@ class Board:
         self.gpregret = [0, 0]
         self.reset_reason = ResetReason.POWER_ON
         self.noinit: dict[str, Any] = {}
+        self.bonds: dict[str, Bond] = {}
+        self.protected: list[tuple[int, int]] = []
+        """Start and size of what the last life has locked."""
+        self.watchdog_s = 0.0
+        """Of the watchdog that runs, over soft resets; 0 for none."""
         self.console: list[str] = []
         self.log: list[Entry] = []
         self.commands: list[tuple[int, int]] = []
@@ -144,16 +149,28 @@ class Life:
         self.reset_reason = board.reset_reason
         self.gpregret = board.gpregret
         self.noinit = board.noinit
+        self.bonds = board.bonds
         self.radio: Any = LoopbackRadio(self)
         self.count = 0
         self.fed = 0
+        self._hold_at = -1
+        board.protected = []
+        self._bite: asyncio.TimerHandle | None = None
         self.free = asyncio.Event()
         self.free.set()
+        if board.watchdog_s:
+            self._bite = asyncio.get_running_loop().call_later(board.watchdog_s, self.end, "watchdog")
         self.outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hold(self) -> None:
         self.free.clear()
+
+    def hold_after(self, writes: int) -> None:
+        """Hold once so many more writes have been done."""
+        self._hold_at = len(self.board.commands) + writes
+        if writes == 0:
+            self.hold()
 
     def release(self) -> None:
         self.free.set()
@@ -161,6 +178,8 @@ class Life:
     def end(self, outcome: str) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
+        if self._bite is not None:
+            self._bite.cancel()
         for task in self._tasks:
             task.cancel()
 
@@ -190,6 +209,8 @@ class Life:
             assert self.board.writes[address] <= self.part.writes_per_word, f"0x{address:x} is written too often"
             self._operate(("W", address, word))
             address += 4
+        if len(self.board.commands) == self._hold_at:
+            self.hold()
 
     def _operate(self, operation: Entry) -> None:
         last = self.cut is not None and self.count == self.cut.at
@@ -214,12 +235,19 @@ class Life:
         self.board.reset_reason = ResetReason(int(self.board.reset_reason) & ~mask)
 
     def start_watchdog(self, timeout_s: float) -> None:
-        raise AssertionError("a bootloader never starts the watchdog")
+        self.board.watchdog_s = self.board.watchdog_s or timeout_s
+        self.feed_watchdog()
 
-    def protect(self, start: int, size: int) -> None: ...
+    def protect(self, start: int, size: int) -> None:
+        self.board.protected.append((start, size))
 
     def feed_watchdog(self) -> None:
+        """A watchdog that runs ends this life as "watchdog" when it is not fed in time."""
         self.fed += 1
+        if self._bite is not None:
+            self._bite.cancel()
+        if self.board.watchdog_s:
+            self._bite = asyncio.get_running_loop().call_later(self.board.watchdog_s, self.end, "watchdog")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guard(work))
@@ -245,8 +273,7 @@ class Life:
     # ------------------------------------------------------------------------------------------------------ for the test
     async def execute(self) -> None:
         entry = await SecureDfuBootloader(self.board.config).boot(self)
-        assert entry is not None
-        self.end(f"app 0x{entry.vector_table:x}")
+        self.end("hang" if entry is None else f"app 0x{entry.vector_table:x}")
 
 
 class LoopbackRadio:
@@ -257,6 +284,8 @@ class LoopbackRadio:
         self.on_connected: Callable[[], None] | None = None
         self.on_disconnected: Callable[[int], None] | None = None
         self.address = "C0:11:22:33:44:FF"
+        self.bonds: MutableMapping[str, Bond] = {}
+        self.pairable = True
         self.is_connected = False
         self.subscribed = False
         self.services: Sequence[Service] = ()
@@ -269,6 +298,9 @@ class LoopbackRadio:
 
     def use_address(self, address: str) -> None:
         self.address = address
+
+    def use_bonds(self, bonds: MutableMapping[str, Bond], *, pairable: bool, passkey: int | None = None) -> None:
+        self.bonds, self.pairable = bonds, pairable
 
     async def start(
         self, services: Sequence[Service], *, name: str, max_mtu: int, mtu_rule: Callable[[int], int] | None = None

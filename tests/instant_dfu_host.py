@@ -111,7 +111,10 @@ Script = Callable[[Host], Awaitable[None]]
 
 
 async def live(board: Board, script: Script | None = None, *, cut: Cut | None = None, connect: bool = True) -> str:
-    """One life: "app 0x…", "reset", "cut", "fault: …", or "dfu" when it is in DFU mode and the script (if any) has come to its end."""
+    """One life and how it ended: "app 0x…", "reset", "cut", "fault: …", "watchdog", or "hang".
+
+    "dfu" when it is in DFU mode and the script, if there is one, has come to its end.
+    """
     life = Life(board, cut)
     life.spawn(life.execute())
     scripting: asyncio.Task[None] | None = None
@@ -142,6 +145,8 @@ async def live(board: Board, script: Script | None = None, *, cut: Cut | None = 
     board.reset_reason = ResetReason.SOFT if outcome == "reset" else ResetReason.POWER_ON
     if outcome == "cut":
         board.gpregret[:] = [0, 0]
+    if outcome in {"cut", "watchdog"}:
+        board.watchdog_s = 0.0
     return outcome
 
 

@@ -69,8 +69,7 @@ class Page(HTMLParser):
 
 
 def page_of(campaign: Campaign) -> Page:
-    page, *_ = build_report([campaign.path])
-    return Page(page)
+    return Page(build_report([campaign.path]).written[0])
 
 
 def judgements(campaign: Campaign) -> list[dict[str, object]]:

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "rig"
 
 ROWS = (
     {"errors"},
+    {"product"},
     {"model"},
-    {"ports", "scenario", "formats"},
+    {"ports", "scenario", "formats", "gates", "practices"},
     {"journal", "drivers", "virtual"},
     {"config", "plan", "bench", "inject", "ota", "images", "judge", "accept", "store"},
     {"run", "report", "doctor"},
@@ -22,10 +23,11 @@ ROWS = (
 
 ALLOWED_ONLY = {
     "plan": {"model", "errors", "scenario"},
-    "judge": {"model", "errors"},
+    "judge": {"model", "errors", "practices"},
+    "practices": {"model", "product", "errors"},
     "accept": {"model", "errors"},
     "journal": {"model", "errors"},
-    "report": {"store", "accept", "model", "errors", "formats"},
+    "report": {"store", "accept", "gates", "judge", "model", "errors", "formats"},
     "ota": {"ports", "model", "errors", "formats"},
     "formats": {"errors", "model"},
     "doctor": {"drivers", "store", "model", "errors"},
@@ -34,6 +36,8 @@ ALLOWED_ONLY = {
 
 FENCED = {
     "pandas": {"report"},
+    "scipy": {"report"},
+    "statsmodels": {"report"},
     "ruamel": {"config"},
     "pydantic": {"config"},
     "apsw": {"store"},
@@ -44,6 +48,8 @@ FENCED = {
     "smp": {"ota"},
     "imgtool": {"images"},
     "click": {"cli"},
+    "pyvisa": {"drivers"},
+    "pyjoulescope_driver": {"drivers"},
 }
 """Third-party packages and the parts that may import them."""
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from rig import config
-from rig.config import schema_boards, schema_scenario
+from rig.config import schema_boards, schema_images, schema_scenario
 from rig.config.schema_parts import Strict
 from rig.drivers import CLOCKS_OF_BENCH, DRIVERS, load, resolve
 from rig.errors import ConfigError
@@ -32,8 +32,8 @@ from tests.config_files import (
 
 def all_models(model: type[Strict]) -> set[type[Strict]]:
     """Every model of the module that defines `model`, so that none can be forgotten."""
-    module = schema_boards if model.__module__ == schema_boards.__name__ else schema_scenario
-    return {item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Strict) and item is not Strict}
+    modules = (schema_boards,) if model.__module__ == schema_boards.__name__ else (schema_scenario, schema_images)
+    return {item for module in modules for item in vars(module).values() if isinstance(item, type) and issubclass(item, Strict) and item is not Strict}
 
 
 @pytest.mark.parametrize(("kind", "root"), [("boards", schema_boards.BoardsDocument), ("scenario", schema_scenario.ScenarioDocument)])
@@ -154,12 +154,23 @@ def test_waits_are_the_limits_of_the_model() -> None:
 
 SCHEMAS: dict[str, list[type[Strict]]] = {
     "bench": [schema_boards.VirtualBench, schema_boards.LabBench],
-    "probe": [schema_boards.VirtualProbe],
-    "supply": [schema_boards.Ppk2Supply, schema_boards.SwitchSupply, schema_boards.UhubctlSupply, schema_boards.HttpPlugSupply],
-    "console": [schema_boards.UartConsole],
+    "probe": [schema_boards.VirtualProbe, schema_boards.NrfjprogProbe, schema_boards.NrfutilProbe, schema_boards.PyocdProbe],
+    "supply": [
+        schema_boards.Ppk2Supply,
+        schema_boards.SwitchSupply,
+        schema_boards.ScpiSupply,
+        schema_boards.JoulescopeSupply,
+        schema_boards.UhubctlSupply,
+        schema_boards.HttpPlugSupply,
+    ],
+    "console": [schema_boards.UartConsole, schema_boards.RttConsole],
     "radio": [schema_boards.BleakRadio],
     "counter": [schema_boards.VirtualCounter],
+    "interferer": [schema_boards.RadioTestInterferer],
+    "attenuator": [schema_boards.RcdatAttenuator],
 }
+AROUND_THE_BOARDS = {"enclosure", "interferer"}
+"""Keys under `bench` that no bench driver sees."""
 GIVEN_BY_THE_BENCH = {"owner", "boards", "trial_seed"}
 
 
@@ -183,7 +194,7 @@ def test_every_driver_has_a_schema_and_every_schema_a_driver() -> None:
 )
 def test_options_in_the_schema_are_the_options_of_the_driver(port: str, model: type[Strict]) -> None:
     parameters = inspect.signature(resolve(DRIVERS[port][driver_name(model)])).parameters
-    options = {name: field for name, field in model.model_fields.items() if name != "driver"}
+    options = {name: field for name, field in model.model_fields.items() if name not in {"driver", *AROUND_THE_BOARDS}}
 
     assert set(options) == set(parameters) - GIVEN_BY_THE_BENCH
     for name, field in options.items():
@@ -196,8 +207,8 @@ def test_adapter_schemes_are_those_of_the_radio_driver() -> None:
 
 
 def test_loading_an_unknown_driver_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="known: http-plug, ppk2, switch, uhubctl"):
-        load("supply", InstrumentSpec(driver="scpi"))
+    with pytest.raises(ConfigError, match="known: http-plug, joulescope, ppk2, scpi, switch, uhubctl"):
+        load("supply", InstrumentSpec(driver="battery"))
 
 
 def test_places_point_at_values(tmp_path: Path) -> None:

@@ -353,6 +353,12 @@ def test_pyocd_and_nrfutil(computer: Computer) -> None:
     assert (computer.finding(Part.PYOCD).says, computer.finding(Part.NRFUTIL).says) == ("0.42.0", "8.1.1")
 
 
+def test_nrfutil_alone_drives_no_probe(computer: Computer) -> None:
+    computer.program("nrfutil", "[ \"$1\" = device ] && exit 1; echo 'nrfutil 8.1.1'")
+    found = computer.finding(Part.NRFUTIL)
+    assert (found.status, "without its command `device`" in found.says, found.fix) == (Status.MISSING, True, "nrfutil install device")
+
+
 # ------------------------------------------------------------------------------------------------------- what is needed
 @pytest.fixture
 def ask(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -142,10 +144,11 @@ def is_probably_prime(number: int) -> bool:
     return all(number % p for p in SMALL_PRIMES) and pow(2, number - 1, number) == 1
 
 
-def test_rsa_primes_are_the_first_after_the_numbers_drawn() -> None:
-    numbers = test_key.private_key(SignatureAlgorithm.RSA_2048).private_numbers()
+@pytest.mark.parametrize(("make", "phrase"), [(test_key.private_key, test_key.PHRASE), (test_key.demo_key, test_key.DEMO_PHRASE)])
+def test_rsa_primes_are_the_first_after_the_numbers_drawn(make: Callable[[SignatureAlgorithm], RSAPrivateKey], phrase: bytes) -> None:
+    numbers = make(SignatureAlgorithm.RSA_2048).private_numbers()
 
-    for candidate, prime in zip(test_key.rsa_candidates(), (numbers.p, numbers.q), strict=True):
+    for candidate, prime in zip(test_key.rsa_candidates(phrase), (numbers.p, numbers.q), strict=True):
         assert is_probably_prime(prime)
         assert not any(is_probably_prime(between) for between in range(candidate, prime, 2))
     assert numbers.public_numbers.n.bit_length() == 2048

@@ -120,7 +120,7 @@ def test_defect_overwrite_request_first() -> None:
 
 
 def test_a_defect_that_cannot_show_is_a_mistake_of_the_operator() -> None:
-    with pytest.raises(ConfigError, match="unknown defect 'no-luck'; known: downgrade-accepted, hang-without-image, no-revert"):
+    with pytest.raises(ConfigError, match="unknown defect 'no-luck'; known: bootloader-not-locked, demo-key-trusted"):
         Board(mode=Mode.SWAP_MOVE, options={"defects": frozenset({"no-luck"})})
     for mode, defect in (
         (Mode.OVERWRITE_ONLY, Defect.NO_REVERT),

@@ -171,6 +171,58 @@ def test_a_slow_ramp_by_small_steps_fails_once_and_at_the_right_step() -> None:
     run(test)
 
 
+def ramp(node: PowerNode, loop: asyncio.AbstractEventLoop, *, seconds: float, first_mv: int = 800, last_mv: int = 3000) -> None:
+    """Upwards by steps of 10 mV, as an instrument does that cannot ramp."""
+    steps = range(first_mv, last_mv + 1, 10)
+    for number, millivolts in enumerate(steps):
+        loop.call_later(number * seconds / len(steps), node.set_source_mv, millivolts)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.1, ["good"]), (0.2, [])])
+def test_a_soc_that_needs_a_fast_rise_stays_in_reset_after_a_slow_one(seconds: float, words: list[str]) -> None:
+    """From 0.5 to 1.75 V in 60 ms: of a ramp from 0.8 to 3 V, 44 % of its time count."""
+
+    async def test() -> None:
+        watched, loop = Watched(PowerNode(slowest_start_s=60e-3)), asyncio.get_running_loop()
+        watched.node.set_source_mv(800)
+        watched.node.switch(True)
+        ramp(watched.node, loop, seconds=seconds)
+        await asyncio.sleep(1.0)
+        assert watched.node.voltage() == 3.0
+        assert watched.words == words
+        watched.node.switch(False)
+        await asyncio.sleep(1.0)
+        watched.node.switch(True)
+        await asyncio.sleep(1.0)
+        assert watched.words[-1:] == ["good"]
+
+    run(test)
+
+
+def test_a_slow_return_from_a_brown_out_is_no_start() -> None:
+    async def test() -> None:
+        watched, loop = await powered(slowest_start_s=60e-3, load_a=1e-3), asyncio.get_running_loop()
+        watched.node.set_source_mv(1500)
+        await asyncio.sleep(0.1)
+        ramp(watched.node, loop, seconds=1.0, first_mv=1500)
+        await asyncio.sleep(2.0)
+        assert watched.words == ["fail", "good"]
+
+    run(test)
+
+
+def test_without_such_a_need_any_rise_will_do() -> None:
+    async def test() -> None:
+        watched, loop = Watched(PowerNode()), asyncio.get_running_loop()
+        watched.node.set_source_mv(800)
+        watched.node.switch(True)
+        ramp(watched.node, loop, seconds=30.0)
+        await asyncio.sleep(40.0)
+        assert watched.words == ["good"]
+
+    run(test)
+
+
 def test_events_at_a_threshold_reach_the_soc_before_the_change_that_follows() -> None:
     """A loop that is late must not lose a brown-out because the supply came back meanwhile."""
 
@@ -232,7 +284,7 @@ def test_ram_holds_nothing_before_the_first_power_on() -> None:
 @pytest.mark.parametrize(("floor_v", "words"), [(1.9, []), (1.2, ["fail"])])
 def test_back_powering_keeps_vdd_and_ram_up(floor_v: float, words: list[str]) -> None:
     async def test() -> None:
-        watched = await powered(load_a=1e-3, back_power_v=floor_v)
+        watched = await powered(load_a=1e-3, back_power_mv=1000 * floor_v)
         watched.node.record_from(asyncio.get_running_loop().time())
         watched.node.switch(False)
         await asyncio.sleep(10)
@@ -249,7 +301,7 @@ def test_back_powering_keeps_vdd_and_ram_up(floor_v: float, words: list[str]) ->
 
 def test_a_source_below_the_back_powered_voltage_delivers_nothing() -> None:
     async def test() -> None:
-        watched = await powered(load_a=1e-3, back_power_v=1.2)
+        watched = await powered(load_a=1e-3, back_power_mv=1200)
         watched.node.set_source_mv(1000)
         await asyncio.sleep(1)
         start_s = asyncio.get_running_loop().time()
@@ -374,7 +426,7 @@ def test_any_history_agrees_with_integration_in_small_steps(
     events: list[tuple[int, tuple[str, float]]], bleed_ohm: float | None, floor_v: float | None
 ) -> None:
     async def test() -> None:
-        watched = Watched(PowerNode(bleed_ohm=bleed_ohm, back_power_v=floor_v))
+        watched = Watched(PowerNode(bleed_ohm=bleed_ohm, back_power_mv=floor_v and 1000 * floor_v))
         node, loop = watched.node, asyncio.get_running_loop()
         node.set_source_mv(3000)
         node.switch(True)
@@ -416,7 +468,7 @@ def test_any_history_agrees_with_integration_in_small_steps(
 
 @pytest.mark.parametrize(
     "options",
-    [{"capacitance_f": 0.0}, {"bleed_ohm": -1.0}, {"back_power_v": -0.1}, {"rise_s": 0.0}, {"retention_v": 1.72}, {"power_on_v": 1.7}],
+    [{"capacitance_f": 0.0}, {"bleed_ohm": -1.0}, {"back_power_mv": -100}, {"rise_s": 0.0}, {"retention_v": 1.72}, {"power_on_v": 1.7}],
 )
 def test_impossible_nodes_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must be positive|must rise"):

@@ -100,3 +100,30 @@ def test_a_failed_connection(monkeypatch: pytest.MonkeyPatch, error: Exception, 
     blamed = outcome(action)
     assert type(blamed) is kind
     assert getattr(blamed, "group", None) == group
+
+
+@pytest.mark.parametrize("secured", [True, False])
+def test_a_stranger_on_bluez_forgets_the_device_first_and_does_not_pair(monkeypatch: pytest.MonkeyPatch, secured: bool) -> None:
+    steps: list[str] = []
+
+    class Client:
+        services = SimpleNamespace(characteristics={})
+
+        def __init__(self, *_arguments: Any, pair: bool, **_options: Any) -> None:
+            steps.append("pair" if pair else "leave open")
+
+        async def unpair(self) -> None:
+            steps.append("forget")
+            raise BleakDeviceNotFoundError("C0:00:00:00:00:01")
+
+        async def connect(self) -> None:
+            steps.append("connect")
+
+    monkeypatch.setattr(radio_bleak, "BleakClient", Client)
+
+    async def action() -> None:
+        radio = BleakRadio(owner="dk1", adapter="hci0", pair=True)
+        await radio.connect(SEEN, services=[], timeout_s=5.0, secured=secured)
+
+    asyncio.run(action())
+    assert steps == (["pair", "connect"] if secured else ["leave open", "forget", "connect"])

@@ -50,13 +50,19 @@ def page(held: Campaign) -> Page:
     return page_of(held)
 
 
+def table_of(campaign: Campaign) -> list[dict[str, str]]:
+    """The conclusive rows of ``trials.csv`` with a proved fault."""
+    rows = csv.DictReader(io.StringIO((campaign.path / layout.TABLE_CSV).read_text("utf-8")))
+    return [row for row in rows if row["verdict"] in ("PASS", "FAIL") and row["fault_proved"] == "True"]
+
+
 # ----------------------------------------------------------------------------------------------------------------- numbers
 def test_the_word_and_the_five_figures(held: Campaign, page: Page) -> None:
     stored = judgements(held)
     failed = sum(judgement["verdict"] == "FAIL" for judgement in stored)
     proved = [judgement for judgement in stored if judgement["fault_proved"] and judgement["verdict"] in ("PASS", "FAIL")]
     bad = sum(judgement["verdict"] == "FAIL" for judgement in proved)
-    due = [judgement for judgement in stored if judgement["fault_requested"] and judgement["verdict"] != "ERROR"]
+    hit = {(trial["soc"], trial["fault_phase"], trial["operation"]) for trial in table_of(held) if int(trial["operation"] or 0) > 0}
     assert (len(stored), failed) == (78, 3)
     assert "Hold 1.1.0" in page.text
     assert "3 of 75 trials failed (1 STUCK_ON_OLD, 2 BRICKED)." in page.text
@@ -64,7 +70,7 @@ def test_the_word_and_the_five_figures(held: Campaign, page: Page) -> None:
         "Updates tried, with and without faults": "78",
         "Did not recover by themselves": "3",
         "Chance of that per interrupted update, at most": words.at_most(upper_bound(bad, len(proved))),
-        "Faults proved by independent evidence": words.percent(sum(bool(j["fault_proved"]) for j in due) / len(due)),
+        "Flash operations cut at least once": words.percent(len(hit) / (2 * sum(synthetic.OPERATIONS.values()))),
         "Application out of service, median": words.seconds(
             pd.Series([j["downtime_s"] for j in stored if j["verdict"] in ("PASS", "FAIL")]).median()
         ),
@@ -112,7 +118,7 @@ def test_boards_outcomes_and_timings_add_up(held: Campaign, page: Page) -> None:
     wanted = [
         "install",
         f"{len(durations)}",
-        *(words.seconds(value) for value in (series.median(), series.quantile(0.95), series.max())),
+        *(words.seconds(value) for value in (series.median(), None, series.max())),
     ]
     assert page.row("install", wanted[1])[:5] == wanted
 
@@ -124,7 +130,7 @@ def test_the_map_has_a_mark_for_every_failure_and_leads_to_it(held: Campaign, pa
     targets = Counter(attrs["href"] for tag, attrs in page.tags if tag == "a" and (attrs.get("href") or "").startswith("#trial-"))
     identifiers = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     for trial in failed:
-        assert targets[f"#trial-{trial}"] >= 3, "one in the table, one in each of the two maps"
+        assert targets[f"#trial-{trial}"] >= 2, "one in each of the two maps"
     assert {target.removeprefix("#") for target in targets if target} <= set(identifiers)
     assert len(identifiers) == len(set(identifiers))
 
@@ -173,7 +179,7 @@ def test_a_clean_campaign_is_accepted_and_a_broken_rig_is_not(tmp_path: Path) ->
     assert "Accepted 1.1.0" in clean.text
     assert "None. All 12 conclusive trials passed." in clean.text
     broken = page_of(synthetic.campaign(tmp_path / "broken", trials=12, endings=dict.fromkeys(range(4), BROKEN)))
-    assert "Inconclusive 1.1.0" in broken.text
+    assert "Not decided 1.1.0" in broken.text
     assert "4 of 12 trials lost to the rig (33.33 %, limit ≤ 5 %)." in broken.text
     assert "The commonest reason for a lost trial (4 times): dk1.probe: no answer in 5 s." in broken.text
 
@@ -181,7 +187,7 @@ def test_a_clean_campaign_is_accepted_and_a_broken_rig_is_not(tmp_path: Path) ->
 @pytest.mark.parametrize("trials", [0, 5])
 def test_a_campaign_without_results_says_so(tmp_path: Path, trials: int) -> None:
     page = page_of(synthetic.campaign(tmp_path, trials=trials, skip=range(trials)))
-    assert "Inconclusive" in page.text
+    assert "Not decided" in page.text
     assert "No trial has been run." in page.text
     assert set(page.figures.values()) == {"0", words.DASH}
     assert page.summary()["trials"]["attempted"] == 0  # type: ignore[index]
@@ -191,7 +197,7 @@ def test_failures_that_the_plan_allows_are_shown_and_accepted(tmp_path: Path) ->
     page = page_of(synthetic.campaign(tmp_path, trials=10, endings={1: STUCK}, accept=Acceptance(failures_at_most=1)))
     assert "Accepted" in page.text
     assert page.row("Trials that failed")[1:3] == ["≤ 1", "1 of 10"]
-    assert "1 failure in 1 group" in page.text
+    assert "1 failure with 1 distinct signature" in page.text
 
 
 def test_damaged_evidence_is_reported_at_the_top(tmp_path: Path) -> None:

@@ -108,17 +108,18 @@ def test_nothing_leaves_the_file(page: Page, hostile: tuple[Campaign, Page]) -> 
 # ------------------------------------------------------------------------------------------------------------- companions
 def test_the_same_files_always_give_the_same_bytes(held: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(held.path.parent)
-    first = [path.read_bytes() for path in build_report([Path(held.path.name)])]
+    first = [path.read_bytes() for path in build_report([Path(held.path.name)]).written]
     shutil.copytree(held.path, tmp_path / held.path.name)
     monkeypatch.chdir(tmp_path)
     for name in (layout.DATABASE, layout.LOCK, layout.REPORT, layout.SUMMARY):
         (tmp_path / held.path.name / name).unlink()
-    assert [path.read_bytes() for path in build_report([Path(held.path.name)])] == first
+    assert [path.read_bytes() for path in build_report([Path(held.path.name)]).written] == first
 
 
 def test_junit_cases_keep_their_names_whatever_the_results(held: Campaign, tmp_path: Path) -> None:
     other = synthetic.campaign(tmp_path, trials=80, seed=5, skip=range(80))
-    build_report([held.path, other.path])
+    for campaign in (held, other):
+        build_report([campaign.path])
 
     def cases(campaign: Campaign) -> dict[tuple[str | None, str | None], ET.Element]:
         tree = ET.parse(campaign.path / layout.JUNIT)
@@ -145,8 +146,8 @@ def test_junit_cases_keep_their_names_whatever_the_results(held: Campaign, tmp_p
 def test_without_pyarrow_the_page_says_how_to_get_the_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = synthetic.campaign(tmp_path, trials=2)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    written = build_report([campaign.path])
-    assert [path.name for path in written] == ["report.html", "trials.csv", "junit.xml", "summary.json"]
+    written = build_report([campaign.path]).written
+    assert [path.name for path in written] == ["report.html", "junit.xml", "report.md", "trials.csv", "summary.json"]
     assert PARQUET_HINT in Page(written[0]).text
     assert as_parquet(pd.DataFrame()) is None
 

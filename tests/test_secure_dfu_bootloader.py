@@ -25,9 +25,11 @@ from rig.formats.dfu_settings import (
 )
 from rig.model import MemoryMap, Region
 from rig.virtual.cpu import BoardFacts, ResetReason
+from rig.virtual.pairing import Bond
 from rig.virtual.parts import PARTS
 from rig.virtual.secure_dfu import SecureDfuBootloader, default_config, factory_flash, hand_over_bond, hand_over_name
 from rig.virtual.secure_dfu.config import config_from_options
+from rig.virtual.secure_dfu.peer_data import PeerData
 from tests.instant_dfu_cpu import BANK0, Board, Life, image, on_virtual_time
 from tests.instant_dfu_host import KEY, Update, enter_dfu, live
 
@@ -62,6 +64,10 @@ def test_options_come_from_the_boards_file(tmp_path):
         build(facts, hw_version="52")
     with pytest.raises(ConfigError, match="'single_bank' must be like False, not 1"):
         build(facts, single_bank=1)
+    with pytest.raises(ConfigError, match="watchdog_s must be 0 for none, or at least 2"):
+        build(facts, watchdog_s=1)
+    with pytest.raises(ConfigError, match="inactivity_s and continuation_s must not be negative"):
+        build(facts, inactivity_s=-1)
     with pytest.raises(ConfigError, match="whole words"):
         build(facts, max_mtu=100)
     with pytest.raises(ConfigError, match="unknown softdevice 's113'; known: none, s132"):
@@ -349,9 +355,11 @@ def test_the_application_hands_over_a_bond_once():
         board.gpregret[0] = 0
         assert await live(board) == APP
         life = Life(board)
-        assert await hand_over_bond(life, config, bytes(range(60)))
-        assert not await hand_over_bond(life, config, bytes(60))
+        bond = Bond(key=bytes(range(16)), authenticated=True)
+        assert await hand_over_bond(life, config, bond, peer="C1:02:03:04:05:06")
+        assert not await hand_over_bond(life, config, bond, peer="C1:02:03:04:05:07")
         assert await live(enter_dfu(board)) == "dfu"
-        assert board.backup.peer_data == bytes(range(60))
+        assert board.backup.peer_data is not None
+        assert PeerData.decode(board.backup.peer_data) == PeerData(peer="C1:02:03:04:05:06", bond=bond)
 
     on_virtual_time(story())

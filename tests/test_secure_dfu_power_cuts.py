@@ -16,8 +16,12 @@ import struct
 import zlib
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from rig.formats.dfu_settings import BankCode
+from rig.formats.init_packet import firmware_hash
 from rig.virtual.secure_dfu import SecureDfuConfig, default_config
+from rig.virtual.secure_dfu.ble import CONTROL_POINT
 from rig.virtual.secure_dfu.settings import SettingsStore
 from tests.instant_dfu_cpu import BANK0, Board, Cut, Entry, Life, apply, image, on_virtual_time
 from tests.instant_dfu_host import Update, enter_dfu, init_for, live, packet_for, settle_down
@@ -293,3 +297,26 @@ def test_cuts_in_a_bootloader_update_are_finished_by_the_mbr():
             assert torn.settings.data == torn.backup.data
 
     on_virtual_time(story())
+
+
+@pytest.mark.parametrize("commands", [0, 1, 5, 6, 20, 44, 45, 46, 60, 89])
+def test_an_abort_while_settings_are_written_costs_no_application(commands):
+    """Right after a failed last execute: the host aborts when so many flash commands of the two pages have been done.
+
+    The flash is held until the device has made its copy of the torn page.
+    """
+
+    async def script(host):
+        assert await host.send_init(packet_for(init_for(NEW, hash=firmware_hash(OLD)))) == "600401"
+        await host.send_objects(NEW, last=False)
+        host.life.hold_after(commands)
+        assert await host.ask("04") == ["60040b0c"]
+        host.radio.write(CONTROL_POINT, b"\x0c")
+        await asyncio.sleep(1)
+        host.life.release()
+        await asyncio.sleep(1)
+
+    board = enter_dfu(Board(application=OLD))
+    assert on_virtual_time(live(board, script)) == "reset"
+    assert on_virtual_time(settle_down(board)) == [APP]
+    assert board.flash[BANK0 : BANK0 + len(OLD)] == OLD

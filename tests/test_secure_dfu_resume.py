@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from rig.virtual.secure_dfu import default_config
+from rig.virtual.secure_dfu import Defect, default_config
 from rig.virtual.secure_dfu.ble import CONTROL_POINT, PACKET
 from tests.instant_dfu_cpu import BANK0, Board, image, on_virtual_time
 from tests.instant_dfu_host import enter_dfu, init_for, live, packet_for, settle_down
@@ -133,14 +133,21 @@ def test_a_second_init_that_does_not_make_it_wipes_ram_only(executed):
     on_virtual_time(story())
 
 
-def test_the_signature_is_not_checked_again_after_a_reset():
-    """5: trust rests on the settings pages."""
+@pytest.mark.parametrize(("defects", "offset", "create"), [
+    (frozenset(), "00000000", "08"), (frozenset({Defect.STORED_INIT_NOT_VERIFIED}), None, "01"),
+])  # fmt: skip
+def test_a_stored_init_packet_is_verified_again_after_a_reset(defects, offset, create):
+    """5, where the SDK trusts its settings pages, as the defect does; here a packet that somebody has changed there is forgotten."""
+    config = replace(default_config("nrf52840"), defects=defects)
 
     async def look(host):
-        assert await host.ask("0602", "010200100000") == ["60060100100000" + NOTHING, "600101"]
+        shown, _, created = await host.ask("0601", "0602", "010200100000")
+        assert created == "6001" + create
+        if offset is not None:
+            assert shown[14:22] == offset
 
     async def story():
-        board = enter_dfu(Board(application=OLD))
+        board = enter_dfu(Board(application=OLD, config=config))
         await live(board, init_only)
         for page in (SETTINGS, BACKUP):  # the last byte of the signature
             at = page + 0x5C + board.settings.command_size - 1

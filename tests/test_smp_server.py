@@ -10,11 +10,14 @@ from typing import Any
 import cbor2
 import pytest
 
+from rig.formats.sample_app import ConfirmPolicy, SampleApp
 from rig.virtual.cpu import BoardFacts
 from rig.virtual.mcuboot import Mode
 from rig.virtual.parts import PAGE_SIZE, PARTS
+from rig.virtual.sample_firmware import Build
 from rig.virtual.smp_application import SmpServer
 from rig.virtual.smp_codec import HEADER, Reassembler
+from rig.virtual.update_service import UpdateService
 from tests.instant_cpu import InstantCpu
 from tests.mcuboot_board import NEW, OLD, OLDER, Board
 from tests.signed_images import signed_image
@@ -22,6 +25,9 @@ from tests.signed_images import signed_image
 OS, IMAGE = 0, 1
 STATE, UPLOAD, ERASE = 0, 1, 5
 READ, WRITE = 0, 2
+IMAGE_RUNNING = SampleApp(
+    soc="nrf52840", name="sample", version="1.0.0", address=0, size=1024, confirm=ConfirmPolicy.NEVER, self_test_s=0.0, crash=False
+)
 LARGE = signed_image("3.0.0", header_size=32, image_size=4 * PAGE_SIZE)
 CHUNK = 400
 
@@ -39,7 +45,8 @@ class Server:
         facts = BoardFacts(
             name="dk", part=PARTS["nrf52840"], memory=self.board.memory, ble_name="dk", ble_address="C0:00:00:00:00:01"
         )
-        self.server = SmpServer(self.cpu, facts, buf_size=2475, buf_count=4)
+        updates = UpdateService(self.cpu, IMAGE_RUNNING, facts, Build())
+        self.server = SmpServer(self.cpu, facts, Build(), updates, buf_size=2475, buf_count=4)
 
     def ask(self, op: int, group: int, command: int, payload: dict[str, Any], *, version: int = 1) -> dict[str, Any]:
         body = cbor2.dumps(payload)
@@ -214,3 +221,9 @@ def test_nonsense_gets_no_answer_and_does_no_harm() -> None:
     server = Server()
     packet = HEADER.pack(10, 0, 3, IMAGE, 0, STATE) + b"\xff\xff\xff"
     assert asyncio.run(server.server.answer(packet)) is None
+
+
+def test_an_echo_of_anything_but_text_is_refused() -> None:
+    server = Server()
+    assert server.ask(WRITE, OS, 0, {"d": "hello"}) == {"r": "hello"}
+    assert server.ask(WRITE, OS, 0, {"d": [1]}) == {"rc": 3}

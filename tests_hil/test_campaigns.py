@@ -60,7 +60,7 @@ def test_a_cut_too_short_to_bring_vdd_down_is_inconclusive(tmp_path: Path) -> No
 def test_back_powering_is_found_out(tmp_path: Path) -> None:
     """VDD kept at 1.9 V through a pin: the SoC never loses power, whatever the supply says."""
     cut = {"power_cut": {"trigger": {"phase": "install"}, "offset_ms": 500, "off_ms": 500}}
-    boards = boards_file(tmp_path, only="nrf52840", power={"back_power_v": 1.9})
+    boards = boards_file(tmp_path, only="nrf52840", power={"back_power_mv": 1900})
     (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[cut]), boards)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert "vdd_was_low" in judgement.reason

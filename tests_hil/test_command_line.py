@@ -64,7 +64,7 @@ def test_a_bad_device_is_held(tmp_path: Path) -> None:
 
 
 def test_a_broken_rig_is_inconclusive(tmp_path: Path) -> None:
-    boards = boards_file(tmp_path, power={"back_power_v": 1.9})
+    boards = boards_file(tmp_path, power={"back_power_mv": 1900})
     done = rig("run", scenario_file(tmp_path, faults=[CUT], trials=2), "--boards", boards, "--out", "c", folder=tmp_path)
     assert done.returncode == 2
     assert "INCONCLUSIVE" in done.stdout

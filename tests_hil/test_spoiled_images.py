@@ -1,24 +1,20 @@
 """Spoiled packages on the air: the good device never runs what it must not, and a device that lets one through is caught.
 
-A campaign is planned with a good new image; the trial then gets the spoiled one in its place, pinned by its own SHA-256, and goes
-the way of every trial.
+Every pair is a scenario file with `spoil:`, planned and run as any other.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rig.errors import ConfigError
-from rig.formats import mcuboot_image
-from rig.images.spoil import KINDS, Expectation, Format, spoil
-from rig.model import Expectation as Expected
-from rig.model import ImageFile, Judgement, Outcome, Trial, Verdict
-from rig.store import Campaign, Session
+from rig.formats.spoil_kinds import KINDS, Expectation, Format
+from rig.model import Judgement, Outcome, Verdict
+from rig.store import Session
 from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
 
 SMALL = "8 KiB"
@@ -27,46 +23,66 @@ REFUSED, RAN = (Verdict.PASS, Outcome.REFUSED), (Verdict.FAIL, Outcome.WRONG_IMA
 PREVENTION = {"downgrade_prevention": True}
 
 
-def plan(folder: Path, form: Format, bootloader: dict[str, Any], **changes: Any) -> Campaign:
-    protocol = "smp" if form is Format.MCUBOOT else "secure_dfu"
-    model = {"class": MCUBOOT, **bootloader} if form is Format.MCUBOOT else bootloader
-    boards = boards_file(folder, only="nrf52840", protocol=protocol, bootloader=model)
-    images = {"old": {"build": {"version": "1.0.0", "size": SMALL}}, "new": {"build": {"version": "1.1.0", "size": SMALL}}}
-    update = {"request": "test", "confirm": True} if form is Format.MCUBOOT else {}
-    changes = {"protocol": protocol, "images": images, "update": update, "expect": "refused"} | changes
-    return plan_campaign(folder, scenario_file(folder, **changes), boards)
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a kind needs in order to be made, and to be refused by a device that is good."""
+
+    build: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, Any] = field(default_factory=dict)
+    bootloader: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=lambda: {"preset": "swap-offset"})
 
 
-def spoiled_trial(campaign: Campaign, form: Format, kind: str, *, source: str = "new") -> Trial:
-    """The only trial, with the spoiled `source` as its new image; its file lies among the campaign's images."""
-    (trial,) = campaign.plan.trials
-    good: ImageFile = getattr(trial, source)
-    data = spoil(campaign.image(good), kind)
-    image = replace(good, path=f"{kind}{Path(good.path).suffix}", sha256=hashlib.sha256(data).hexdigest())
-    if form is Format.MCUBOOT:
-        image = replace(image, size=len(data), image_hash=hash_as_reported(data, good), version=version_of(data, good))
-    campaign.image(image).write_bytes(data)
-    return replace(trial, new=image)
-
-
-def hash_as_reported(data: bytes, good: ImageFile) -> str:
-    """What a device finds in the hash entry: where the file has one its own, else that of the good image."""
-    end = data[32:].find(b"\x10\x00\x20\x00")
-    return data[36 + end : 68 + end].hex() if end >= 0 else good.image_hash
-
-
-def version_of(data: bytes, good: ImageFile) -> str:
-    try:
-        return mcuboot_image.parse(data).version
-    except ConfigError:
-        return good.version
+ENCRYPTED = Needs(images={"encrypted": True}, bootloader={"encryption": "required"})
+COUNTER_PAGE = 0xFF000
+WITH_COUNTER_PAGE = {
+    "primary": {"start": 0xC000, "size": 0x76000},
+    "secondary": {"start": 0x82000, "size": 0x76000},
+    "upload_offset": 0x1000,
+    "user_data": {"start": 0xF8000, "size": COUNTER_PAGE - 0xF8000},
+}
+COUNTED = Needs(
+    build={"security_counter": 7},
+    bootloader={"security_counter": True, "security_counter_page": COUNTER_PAGE},
+    memory=WITH_COUNTER_PAGE,
+)
+NEEDS = {
+    "flip-protected": Needs(build={"security_counter": 7}),
+    "flip-encryption-tlv": ENCRYPTED,
+    "plaintext": ENCRYPTED,
+    "claims-encryption": ENCRYPTED,
+    "other-encryption-key": ENCRYPTED,
+    "counter-lower": COUNTED,
+    "counter-missing": COUNTED,
+    "dependency-missing": Needs(bootloader={"other_images": {"1": "1.0.0"}}),
+}
+"""By kind of MCUboot image; others need nothing beyond downgrade prevention."""
 
 
 def judge_device(
-    folder: Path, form: Format, kind: str, bootloader: dict[str, Any], *, source: str = "new", expect: Expected = Expected.REFUSED
+    folder: Path, form: Format, kind: str, bootloader: dict[str, Any], *, expect: str = "refused", version: str = "1.1.0"
 ) -> tuple[Judgement, list[Any]]:
-    campaign = plan(folder, form, bootloader)
-    trial = replace(spoiled_trial(campaign, form, kind, source=source), expect=expect)
+    mcuboot = form is Format.MCUBOOT
+    protocol = "smp" if mcuboot else "secure_dfu"
+    needs = NEEDS.get(kind, Needs()) if mcuboot else Needs()
+    model = {"class": MCUBOOT, **needs.bootloader, **bootloader} if mcuboot else bootloader
+    old = {"build": {"version": "1.0.0", "size": SMALL, **needs.build}}
+    new = {"build": {"version": version, "size": SMALL, **needs.build}, "spoil": kind}
+    scenario = scenario_file(
+        folder,
+        protocol=protocol,
+        images={"old": old, "new": new, **needs.images},
+        update={"request": "test", "confirm": True} if mcuboot else {},
+        expect=expect,
+    )
+    boards = boards_file(folder, only="nrf52840", protocol=protocol, bootloader=model)
+    if mcuboot:
+        document = json.loads(boards.read_text())
+        document["defaults"]["memory"] = needs.memory
+        boards.write_text(json.dumps(document))
+    campaign = plan_campaign(folder, scenario, boards)
+    (trial,) = campaign.plan.trials
+    assert trial.new.spoiled == kind
     with Session(campaign) as session:
         judgement = run_trial(session, trial)
     return judgement, list(campaign.journal(trial.id).events)
@@ -76,7 +92,12 @@ def refused_requests(events: list[Any]) -> set[str]:
     return {event.data["request"] for event in events if event.kind == "dut.error" and "request" in event.data}
 
 
-MUST_NOT_RUN = [(form, name) for form, kinds in KINDS.items() for name, kind in kinds.items() if kind.expectation.must_not_run]
+MUST_NOT_RUN = [
+    (form, name)
+    for form, kinds in KINDS.items()
+    for name, kind in kinds.items()
+    if kind.expectation.must_not_run
+]
 MAY_RUN = [name for name, kind in KINDS[Format.MCUBOOT].items() if kind.expectation is Expectation.MAY_RUN]
 REFUSED_REQUESTS = {
     (Format.MCUBOOT, Expectation.REFUSE_TRANSFER): {"image upload"},
@@ -102,12 +123,20 @@ def test_the_good_device_never_runs_it_and_refuses_it_where_the_table_says(tmp_p
         assert installs == [True], "it was never put to the bootloader"
 
 
-NO_SIGNATURE_CHECK = ("unsigned", "hash-only", "wrong-key", "forged-key-hash", "flip-signature", "cut-in-tlvs")
+NO_SIGNATURE_CHECK = ("unsigned", "hash-only", "wrong-key", "demo-key", "forged-key-hash", "flip-signature", "cut-in-tlvs")
 LET_THROUGH = [
     *((Format.MCUBOOT, kind, "no-signature-check") for kind in NO_SIGNATURE_CHECK),
+    (Format.MCUBOOT, "unsigned", "unsigned-accepted"),
+    (Format.MCUBOOT, "demo-key", "demo-key-trusted"),
     (Format.MCUBOOT, "version-lower", "downgrade-accepted"),
+    (Format.MCUBOOT, "plaintext", "plaintext-accepted"),
+    (Format.MCUBOOT, "claims-encryption", "false-encryption-accepted"),
+    (Format.MCUBOOT, "counter-lower", "security-counter-ignored"),
+    (Format.MCUBOOT, "counter-missing", "security-counter-ignored"),
+    (Format.MCUBOOT, "dependency-missing", "dependency-ignored"),
     (Format.SECURE_DFU, "unsigned", "unsigned-accepted"),
     (Format.SECURE_DFU, "wrong-key", "signature-not-checked"),
+    (Format.SECURE_DFU, "demo-key", "signature-not-checked"),
     (Format.SECURE_DFU, "flip-signature", "signature-not-checked"),
     (Format.SECURE_DFU, "flip-init", "signature-not-checked"),
     (Format.SECURE_DFU, "version-lower", "lower-version-accepted"),
@@ -122,7 +151,7 @@ def test_a_device_that_lets_it_through_fails(tmp_path: Path, form: Format, kind:
     assert (judgement.verdict, judgement.outcome) == RAN, judgement.reason
 
 
-@pytest.mark.parametrize("kind", ["flip-body", "flip-header", "flip-hash", "unknown-tlv"])
+@pytest.mark.parametrize("kind", ["flip-body", "flip-header", "flip-hash", "flip-protected", "body-swapped", "unknown-tlv"])
 def test_without_a_signature_check_the_hash_and_the_entries_still_stand_guard(tmp_path: Path, kind: str) -> None:
     judgement, _ = judge_device(tmp_path, Format.MCUBOOT, kind, {"defects": ["no-signature-check"]})
     assert (judgement.verdict, judgement.outcome) == REFUSED, judgement.reason
@@ -130,16 +159,32 @@ def test_without_a_signature_check_the_hash_and_the_entries_still_stand_guard(tm
 
 @pytest.mark.parametrize("kind", MAY_RUN)
 def test_what_may_run_runs_on_the_good_device(tmp_path: Path, kind: str) -> None:
-    """An equal version is one of the installed image; the others hold the intact new image, and more, so that their hash is its."""
-    source = "old" if kind == "version-equal" else "new"
-    _, events = judge_device(tmp_path, Format.MCUBOOT, kind, PREVENTION, source=source, expect=Expected.UPDATED)
+    """An equal version is one of the installed image; the others are properly signed, or hold the intact new image and more."""
+    version = "1.0.0" if kind == "version-equal" else "1.1.0"
+    judgement, events = judge_device(tmp_path, Format.MCUBOOT, kind, PREVENTION, expect="updated", version=version)
+    assert (judgement.verdict, judgement.outcome) == (Verdict.PASS, Outcome.UPDATED), judgement.reason
     states = [event.data for event in events if event.kind == "dut.state"]
     first, last = states[0], states[-1]
     assert last["confirmed"]
     assert last["running_hash"] != first["running_hash"]
-    assert last["running_version"] == ("1.0.0" if kind == "version-equal" else "1.1.0")
+    assert last["running_version"].startswith("255.255.65535" if kind == "version-wrapped" else version)
 
 
 def test_without_downgrade_prevention_a_lower_version_is_installed(tmp_path: Path) -> None:
     judgement, _ = judge_device(tmp_path, Format.MCUBOOT, "version-lower", {})
     assert (judgement.verdict, judgement.outcome) == RAN, judgement.reason
+
+
+def test_an_encrypted_update_is_found_in_flash_by_its_plain_twin(tmp_path: Path) -> None:
+    old, new = ({"build": {"version": version, "size": SMALL}} for version in ("1.0.0", "1.1.0"))
+    scenario = scenario_file(tmp_path, images={"old": old, "new": new, "again": old, "encrypted": True})
+    boards = boards_file(tmp_path, only="nrf52840", bootloader={"class": MCUBOOT, "encryption": "required"})
+    campaign = plan_campaign(tmp_path, scenario, boards)
+    (trial,) = campaign.plan.trials
+    with Session(campaign) as session:
+        judgement = run_trial(session, trial)
+
+    assert (judgement.verdict, judgement.outcome) == (Verdict.PASS, Outcome.UPDATED), judgement.reason
+    reads = [event.data for event in campaign.journal(trial.id).events if event.kind == "probe.read"]
+    assert reads[0]["version"] == "1.0.0", "the last update went back to the old image"
+    assert campaign.image(trial.new).read_bytes() != campaign.image(trial.new.as_installed).read_bytes()

@@ -53,7 +53,7 @@ def test_a_cut_too_short_to_bring_vdd_down_is_not_proved(tmp_path: Path) -> None
 
 def test_back_powering_is_found_out_without_anybody_watching_vdd(tmp_path: Path) -> None:
     cut = {"power_cut": {"trigger": {"phase": "install"}, "offset_ms": 500, "off_ms": 500}}
-    boards = switched(tmp_path, power={"back_power_v": 1.9})
+    boards = switched(tmp_path, power={"back_power_mv": 1900})
 
     (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[cut]), boards)
 

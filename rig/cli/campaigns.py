@@ -1,4 +1,4 @@
-"""Commands about campaigns: check, plan, run, resume, judge, report, replay, schema."""
+"""Commands about campaigns: check, plan, run, resume, judge, replay, schema."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from rig import config
-from rig.accept import Decision, decide_campaign
 from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_INTERRUPTED, EXIT_RIG
+from rig.cli.reports import conclude
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
 from rig.model import Verdict
@@ -23,10 +23,11 @@ from rig.run import again
 from rig.run.campaign import CampaignRun
 from rig.run.prepare import create_campaign, plan_trials
 from rig.run.progress import Progress
-from rig.store import Campaign, Session, summarise
+from rig.store import Campaign, Session
 
 _SCENARIOS = click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO…")
 _BOARDS = click.option("--boards", default="boards.yaml", show_default=True, metavar="FILE", help="The boards file.")
+_PRODUCT = click.option("--product", metavar="FILE", help="The product file that the practices are tested for.")
 _SEED = click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed instead of the scenarios' own.")
 _TRIALS = click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Trials per scenario instead of its own number.")
 _JOBS = click.option(
@@ -38,31 +39,42 @@ _DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path
 @click.command(short_help="Check boards and scenarios; touch nothing.")
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO…]")
 @_BOARDS
-def check(scenarios: tuple[str, ...], boards: str) -> None:
+@_PRODUCT
+def check(scenarios: tuple[str, ...], boards: str, product: str | None) -> None:
     """Check the boards file, and scenarios with their images if any are named.  All mistakes are shown at once, with their place.
 
     \b
     Example:  rig check tests_hil/scenarios --boards boards.yaml
     """
     if scenarios:
-        configuration = config.load(boards, scenarios)
+        configuration = config.load(boards, scenarios, product=product)
         with tempfile.TemporaryDirectory(prefix="rig-images-") as folder:
             plan_trials(configuration, Path(folder), seed=None, trials=1)
         number = len(configuration.boards.boards)
         click.echo(f"{boards}: {number} boards; {len(configuration.scenarios)} scenarios: all is well")
+        _tell_left_out(configuration.left_out)
     else:
+        if product is not None:
+            click.echo(f"{product}: product {config.load_product(product).name}: all is well")
         click.echo(f"{boards}: {len(config.load_boards(boards).boards)} boards: all is well")
 
 
 @click.command(short_help="Show what a run would do, or write it down for later.")
 @_SCENARIOS
 @_BOARDS
+@_PRODUCT
 @_SEED
 @_TRIALS
 @click.option("--clock", type=click.Choice(["virtual", "wall"]), help="Which clock a later `rig resume` uses.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write the campaign folder; `rig resume DIR` runs it.")
 def plan(
-    scenarios: tuple[str, ...], boards: str, seed: int | None, trials: int | None, clock: str | None, out: Path | None
+    scenarios: tuple[str, ...],
+    boards: str,
+    product: str | None,
+    seed: int | None,
+    trials: int | None,
+    clock: str | None,
+    out: Path | None,
 ) -> None:
     """Deal out the trials and show how many of each kind there are.
 
@@ -71,11 +83,12 @@ def plan(
               rig plan smp-demo --out reports/tonight && rig resume reports/tonight
     """
     if out is not None:
-        campaign = _create(scenarios, boards, out, seed=seed, trials=trials, clock=clock)
+        campaign = _create(scenarios, boards, out, product=product, seed=seed, trials=trials, clock=clock)
         click.echo(f"{len(campaign.plan.trials)} trials are planned in {campaign.path}; run them with: rig resume {campaign.path}")
         return
     with tempfile.TemporaryDirectory(prefix="rig-images-") as folder:
-        dealt = plan_trials(config.load(boards, scenarios), Path(folder), seed=seed, trials=trials)
+        configuration = config.load(boards, scenarios, product=product)
+        dealt = plan_trials(configuration, Path(folder), seed=seed, trials=trials)
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for trial in dealt:
         row = counts.setdefault((trial.scenario, trial.stratum), {})
@@ -84,11 +97,13 @@ def plan(
         spread = "  ".join(f"{board} {number}" for board, number in sorted(by_board.items()))
         click.echo(f"{scenario:28} {stratum:16} {sum(by_board.values()):5}   {spread}")
     click.echo(f"{len(dealt)} trials")
+    _tell_left_out(configuration.left_out)
 
 
 @click.command(short_help="Plan, run, judge and report a campaign.")
 @_SCENARIOS
 @_BOARDS
+@_PRODUCT
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Campaign folder to make.  Default: reports/DATE-TIME-SCENARIO.")
 @_TRIALS
 @_SEED
@@ -97,6 +112,7 @@ def plan(
 def run(
     scenarios: tuple[str, ...],
     boards: str,
+    product: str | None,
     out: Path | None,
     trials: int | None,
     seed: int | None,
@@ -105,16 +121,19 @@ def run(
 ) -> None:
     """Run scenarios (files, folders, or names in tests_hil/scenarios) on the boards of a boards file.
 
+    With --product, scenarios that prove practices are bound to it; those that can say nothing about it are left out.
+
     Exit code: 0 accepted, 1 held (more devices failed than allowed), 2 inconclusive because of the rig, 3 usage or configuration.
 
     \b
     Example:  rig run smp-demo --trials 40 --jobs 2
               rig run nightly/*.yaml --boards lab.yaml --out reports/night-17
+              rig run practices --product products/sample-smp.yaml --boards products/boards.yaml
     """
     if out is None:
         name = Path(scenarios[0]).stem + ("" if len(scenarios) == 1 else f"-and-{len(scenarios) - 1}-more")
         out = Path("reports") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
-    _execute(_create(scenarios, boards, out, seed=seed, trials=trials, clock=clock), jobs)
+    _execute(_create(scenarios, boards, out, product=product, seed=seed, trials=trials, clock=clock), jobs)
 
 
 @click.command(short_help="Go on with a campaign that was stopped.")
@@ -143,18 +162,7 @@ def judge(directory: Path) -> None:
     for before, after in changed:
         click.echo(f"{after.trial}: {before.verdict} {before.outcome} → {after.verdict} {after.outcome}: {after.reason}")
     click.echo(f"{len(changed)} of {len(campaign.plan.trials)} judgements changed")
-    sys.exit(_conclude(campaign).exit_code)
-
-
-@click.command("report", short_help="Make the report of stored campaigns.")
-@_DIR
-def report_(directory: Path) -> None:
-    """Rebuild report.html, junit.xml, trials.csv and summary.json of DIR from what is stored; needs no bench.
-
-    \b
-    Example:  rig report reports/night-17
-    """
-    sys.exit(_conclude(Campaign.open(directory)).exit_code)
+    sys.exit(conclude([campaign.path]))
 
 
 @click.command(short_help="Run one trial again.")
@@ -201,14 +209,27 @@ def schema(kind: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------------- steps
+def _tell_left_out(names: Sequence[str]) -> None:
+    if names:
+        click.echo(f"left out, since they have nothing to say about the product: {', '.join(names)}")
+
+
 def _create(
-    scenarios: Sequence[str], boards: str, out: Path, *, seed: int | None, trials: int | None, clock: str | None
+    scenarios: Sequence[str],
+    boards: str,
+    out: Path,
+    *,
+    product: str | None,
+    seed: int | None,
+    trials: int | None,
+    clock: str | None,
 ) -> Campaign:
-    configuration = config.load(boards, scenarios)
+    configuration = config.load(boards, scenarios, product=product)
+    _tell_left_out(configuration.left_out)
     clocks = CLOCKS_OF_BENCH[configuration.boards.bench.driver]
     if clock is not None and clock not in clocks:
         raise ConfigError(f"--clock {clock}: the bench {configuration.boards.bench.driver!r} of {boards} has only: {', '.join(clocks)}")
-    files = [boards, *dict.fromkeys(scenario.file for scenario in configuration.scenarios)]
+    files = [boards, *([product] if product else []), *dict.fromkeys(scenario.file for scenario in configuration.scenarios)]
     return create_campaign(
         configuration,
         out,
@@ -235,23 +256,7 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
         except KeyboardInterrupt:
             click.echo(f"\nstopped; nothing is lost.  Go on with: rig resume {campaign.path}", err=True)
             sys.exit(EXIT_INTERRUPTED)
-    sys.exit(_conclude(campaign).exit_code)
+    sys.exit(conclude([campaign.path]))
 
 
-def _conclude(campaign: Campaign) -> Decision:
-    """Write the report and print verdict, counts and paths."""
-    from rig import report  # noqa: PLC0415 - pandas takes half a second that the other commands need not wait for
-
-    page, *_ = report.build_report([campaign.path])
-    records = tuple(campaign.records())
-    decision = decide_campaign(report.decide_records(campaign, records))
-    counts = summarise(campaign.plan, campaign.provenance, records)
-    click.echo()
-    click.echo(f"{decision.word}: {decision.reason}")
-    for title in ("trials", "outcomes", "faults"):
-        click.echo(f"  {title:9} " + ", ".join(f"{name} {number}" for name, number in counts[title].items()))
-    click.echo(f"  report    {page}")
-    return decision
-
-
-COMMANDS = (check, plan, run, resume, judge, report_, replay, schema)
+COMMANDS = (check, plan, run, resume, judge, replay, schema)

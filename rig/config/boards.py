@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from rig.config.problems import Checked, checked, suggestion
-from rig.config.schema_boards import BoardEntry, BoardsDocument, ExplicitMemory, Ppk2Supply, PresetMemory, SwitchSupply
+from rig.config.schema_boards import (
+    BoardEntry,
+    BoardsDocument,
+    ExplicitMemory,
+    HttpPlugSupply,
+    LabBench,
+    PresetMemory,
+    UhubctlSupply,
+    VirtualBench,
+)
 from rig.config.schema_boards import Region as RegionEntry
 from rig.config.schema_parts import Strict
 from rig.config.yaml_source import Document, Node, key_path, merged
@@ -20,6 +29,8 @@ from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol
 
 _WHOLE = frozenset({"memory"})
 _SELECTORS = ("driver", "class")
+_AROUND = frozenset({"enclosure", "interferer"})
+"""Keys under `bench` that are not options of the bench's driver."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +106,15 @@ def read_boards(document: Document) -> BoardsFile | None:
     top = checked(BoardsDocument, document.root, document)
     if top is None:
         return None
-    bench = _spec(top.model.bench) if top.has("bench") else None
+    bench = _spec(top.model.bench, without=_AROUND) if top.has("bench") else None
     nodes = list(_entries(document.root)) if top.has("boards") else []
     boards = [board for node in nodes if (board := _read_board(node, document, bench))]
     _check_uniqueness(nodes, document)
+    if top.has("bench"):
+        _check_enclosure(top.model.bench, document.root, nodes, document)
     if document.problems or bench is None:
         return None
-    return BoardsFile(file=document.file, bench=bench, boards=tuple(boards))
+    return BoardsFile(file=document.file, bench=bench, boards=tuple(_inside(top.model.bench, board) for board in boards))
 
 
 def _entries(root: Node) -> Iterator[Node]:
@@ -140,17 +153,25 @@ def _board(entry: BoardEntry) -> Board:
         supply=_spec(entry.supply),
         console=_spec(entry.console),
         radio=_spec(entry.radio),
+        attenuator=_spec(entry.attenuator) if entry.attenuator else None,
         counter=_spec(entry.counter) if entry.counter else None,
         signals=ConsoleSignals(reset_reason=entry.signals.reset_reason, ready=entry.signals.ready),
         in_place=entry.in_place,
         dfu_port=entry.dfu_port,
+        production=entry.production,
         sacrificial=entry.sacrificial,
         model=entry.model,
     )
 
 
-def _spec(entry: Strict) -> InstrumentSpec:
-    options = entry.model_dump(exclude_none=True)
+def _inside(bench: VirtualBench | LabBench, board: Board) -> Board:
+    """`board` with what the bench has for all boards."""
+    interferer = _spec(bench.interferer) if bench.interferer else None
+    return replace(board, interferer=interferer, enclosure=bench.enclosure or "")
+
+
+def _spec(entry: Strict, *, without: frozenset[str] = frozenset()) -> InstrumentSpec:
+    options = entry.model_dump(exclude_none=True, exclude=set(without))
     return InstrumentSpec(driver=options.pop("driver"), options=options)
 
 
@@ -200,12 +221,23 @@ def _check_voltage(entry: Checked[BoardEntry], node: Node, document: Document) -
         return
     low, high = SOCS[entry.model.soc].supply_mv
     supply = entry.model.supply
-    if not isinstance(supply, Ppk2Supply | SwitchSupply):
+    if isinstance(supply, UhubctlSupply | HttpPlugSupply):
         return  # what a hub or a plug feeds has a regulator of its own
     if not low <= supply.voltage_mv <= high:
         at = node.at_loc(("supply", "voltage_mv")) or node.child("supply") or node
         reason = f"{supply.voltage_mv} mV is outside what an {entry.model.soc} stands ({low} to {high} mV)"
         document.report(at.at, key=key_path(at.loc), reason=reason)
+
+
+def _check_enclosure(bench: VirtualBench | LabBench, root: Node, nodes: list[Node], document: Document) -> None:
+    """Interference leaves no room without walls: it is against the law, and it disturbs the neighbours' boards."""
+    if bench.enclosure is not None:
+        return
+    found = [root.at_loc(("bench", "interferer")), *(node.child("attenuator") for node in nodes)]
+    for place in {node.at: node for node in found if node is not None}.values():
+        reason = "needs a shielded enclosure, and the bench has none"
+        hint = "shield interferer, boards and central, then say so: bench: {enclosure: what it is, and what it was measured to hold back}"
+        document.report(place.key_at or place.at, key=key_path(place.loc), reason=reason, hint=hint)
 
 
 def _check_model(board: Board, node: Node, document: Document, bench: InstrumentSpec) -> None:
@@ -253,6 +285,9 @@ def _claims(node: Node) -> Iterator[tuple[str, str, Node, str]]:
     for loc in (("supply", "port"), ("console", "port"), ("dfu_port",)):
         if port := _text(node, *loc):
             yield "port", os.path.realpath(port.value), port, f"the port {port.value!r}"
+    if host := _text(node, "attenuator", "host"):
+        channel = node.at_loc(("attenuator", "channel"))
+        yield "attenuator", f"{host.value}/{channel.value if channel else ''}", host, f"the attenuator {host.value!r}"
 
 
 def _text(node: Node, *loc: str) -> Node | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rig.config import scenario_images, schema_images
 from rig.config import schema_scenario as schema
 from rig.config.problems import Checked, checked
 from rig.config.yaml_source import Document, Loc, Node, key_path
 from rig.errors import ConfigError
-from rig.formats import mcuboot_image, signing_key
+from rig.formats import encryption_key, mcuboot_image, signing_key
 from rig.model import Acceptance, Expectation, Limits, Phase, Protocol, Request, TriggerKind
 from rig.scenario import (
     BoardSelection,
@@ -21,11 +23,6 @@ from rig.scenario import (
     Draw,
     FaultShare,
     Fixed,
-    ImageBuild,
-    ImageChoice,
-    ImagePath,
-    Images,
-    ImageSource,
     Place,
     PowerCutTemplate,
     Scenario,
@@ -34,25 +31,36 @@ from rig.scenario import (
 )
 
 MAX_IMAGE_SIZE = 4 * 1024 * 1024
-_ROLES = ("old", "new", "again")
+_KEYS: Mapping[str, Callable[[bytes], object]] = {"key": signing_key.load, "encryption_key": encryption_key.load}
 _SAME = "is the same image as images.{before}, so that nobody could tell whether the update worked"
 
 
-def read_scenario(document: Document) -> Scenario | None:
-    """Check `document` and convert it; None when it has problems, all of which are then in it."""
+def read_scenarios(document: Document) -> tuple[Scenario, ...]:
+    """Check `document` and convert it: a scenario, or one for each kind of spoiling that its new image lists, named after it.
+
+    Nothing when it has problems, all of which are then in it.
+    """
     if document.root is None:
-        return None
+        return ()
     entry = checked(schema.ScenarioDocument, document.root, document)
     if entry is None:
-        return None
+        return ()
     _check_protocol(entry, document)
     _check_files(document)
     _check_update(entry, document)
     _check_expectation(entry, document)
+    _check_images(entry, document)
     _check_faults(entry, document)
     if document.problems:
-        return None
-    return _scenario(entry.model, document)
+        return ()
+    scenario = _scenario(entry.model, document)
+    listed = scenario_images.kinds(entry.model.images)
+    return tuple(_spoiled(scenario, kind) for kind in listed) if listed else (scenario,)
+
+
+def _spoiled(scenario: Scenario, kind: str) -> Scenario:
+    images = replace(scenario.images, new=scenario_images.spoiled(scenario.images.new, kind))
+    return replace(scenario, name=f"{scenario.name}-{kind}", images=images)
 
 
 # ----------------------------------------------------------------------------------------------------------- conversion
@@ -63,7 +71,7 @@ def _scenario(entry: schema.ScenarioDocument, document: Document) -> Scenario:
         description=entry.description,
         protocol=entry.protocol,
         boards=_selection(entry.boards),
-        images=_images(entry.images, Path(document.file).parent),
+        images=scenario_images.images(entry.images, Path(document.file).parent),
         request=entry.update.request,
         confirm=entry.update.confirm,
         staged=entry.update.staged,
@@ -74,6 +82,9 @@ def _scenario(entry: schema.ScenarioDocument, document: Document) -> Scenario:
         limits=Limits(**entry.limits.model_dump()),
         expect=entry.expect,
         accept=Acceptance(**entry.accept.model_dump()),
+        receipts_every=entry.update.receipts_every,
+        proves=entry.proves,
+        inspect=entry.inspect,
         file=document.file,
         places=_places(document),
     )
@@ -83,38 +94,6 @@ def _selection(entry: Any) -> BoardSelection:
     if isinstance(entry, schema.SocSelection):
         return BoardSelection(socs=entry.soc)
     return BoardSelection() if entry == "all" else BoardSelection(names=entry)
-
-
-def _images(entry: schema.ImageSet, folder: Path) -> Images:
-    return Images(
-        old=_image(entry.old, folder),
-        new=_image(entry.new, folder),
-        again=_image(entry.again, folder) if entry.again else None,
-        key=str(folder / entry.key) if entry.key else None,
-        signature=entry.signature.value,
-    )
-
-
-def _image(entry: Any, folder: Path) -> ImageChoice:
-    if isinstance(entry, schema.SourcesBySoc):
-        by_soc = {soc: getattr(entry, soc) for soc in schema.SourcesBySoc.model_fields}
-        return ImageChoice(by_soc={soc: _source(source, folder) for soc, source in by_soc.items() if source is not None})
-    return ImageChoice(every=_source(entry, folder))
-
-
-def _source(entry: schema.BuildSource | schema.FileSource, folder: Path) -> ImageSource:
-    if isinstance(entry, schema.FileSource):
-        return ImagePath(path=str(folder / entry.file))
-    build = entry.build
-    return ImageBuild(
-        version=build.version,
-        size=build.size,
-        confirm=build.confirm.value,
-        self_test_s=build.self_test_s,
-        crash=build.crash,
-        flags=build.flags,
-        seed=build.seed,
-    )
 
 
 def _fault(entry: Any) -> FaultShare:
@@ -201,23 +180,28 @@ def _check_files(document: Document) -> None:
         if data is None:
             continue
         try:
-            if node.loc[-1] == "key":
-                signing_key.load(data)
+            if node.loc[-1] in _KEYS:
+                _KEYS[str(node.loc[-1])](data)
             elif not zipfile.is_zipfile(io.BytesIO(data)):  # DFU packages are read when the images are provided
                 hashes[node.loc] = mcuboot_image.parse(data).image_hash
         except ConfigError as error:
             document.report(node.at, key=key_path(node.loc), reason=f"{node.value}: {error}")
     for before, after in (("old", "new"), ("new", "again")):
         for loc, image_hash in hashes.items():
-            if loc[1] == after and hashes.get(("images", before, *loc[2:])) == image_hash:
+            if loc[1] == after and not _is_spoiled(loc, document) and hashes.get(("images", before, *loc[2:])) == image_hash:
                 _report(document, *loc, reason=_SAME.format(before=before))
+
+
+def _is_spoiled(loc: Loc, document: Document) -> bool:
+    assert document.root is not None
+    return document.root.at_loc((*loc[:-1], "spoil")) is not None
 
 
 def _file_nodes(root: Node) -> Iterator[Node]:
     """Every path in the file that the schema knows."""
-    locs: list[Loc] = [("images", "key")]
-    for role in _ROLES:
-        locs += [("images", role, "file"), *(("images", role, soc, "file") for soc in schema.SourcesBySoc.model_fields)]
+    locs: list[Loc] = [("images", key) for key in _KEYS]
+    for role in scenario_images.ROLES:
+        locs += [("images", role, "file"), *(("images", role, soc, "file") for soc in schema_images.SourcesBySoc.model_fields)]
     for loc in locs:
         node = root.at_loc(loc)
         if node is not None and isinstance(node.value, str) and node.value:
@@ -251,9 +235,9 @@ def _check_update(entry: Checked[schema.ScenarioDocument], document: Document) -
     if not entry.has("images"):
         return
     images = entry.model.images
-    if images.new == images.old and not isinstance(images.new, schema.FileSource):
+    if images.new == images.old and not isinstance(images.new, schema_images.FileSource):
         _report(document, "images", "new", reason=_SAME.format(before="old"))
-    if images.again == images.new and not isinstance(images.new, schema.FileSource):
+    if images.again == images.new and not isinstance(images.new, schema_images.FileSource):
         _report(document, "images", "again", reason=_SAME.format(before="new"))
     if images.key is not None and "signature" in images.model_fields_set:
         _report(document, "images", "signature", reason="says which test key signs, but images.key is given", hint="remove one of them")
@@ -284,18 +268,20 @@ def _check_expectation(entry: Checked[schema.ScenarioDocument], document: Docume
             _report(document, "update", "confirm", reason=reason, hint="expect: rolled_back, or let the host or the image confirm")
 
 
-def _builds(entry: Checked[schema.ScenarioDocument]) -> Iterator[tuple[tuple[str, ...], schema.Build]]:
+def _builds(entry: Checked[schema.ScenarioDocument]) -> Iterator[tuple[tuple[str, ...], schema_images.Build]]:
     """Every image to build with its place."""
-    if not entry.has("images"):
-        return
-    for role in _ROLES:
-        image = getattr(entry.model.images, role)
-        sources: dict[tuple[str, ...], Any] = {("images", role): image}
-        if isinstance(image, schema.SourcesBySoc):
-            sources = {("images", role, soc): getattr(image, soc) for soc in schema.SourcesBySoc.model_fields}
-        for loc, source in sources.items():
-            if isinstance(source, schema.BuildSource):
+    if entry.has("images"):
+        for loc, source in scenario_images.sources(entry.model.images):
+            if isinstance(source, schema_images.BuildSource):
                 yield (*loc, "build"), source.build
+
+
+def _check_images(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
+    """What the images say must be possible with the protocol, and go together with what is expected."""
+    if entry.has("images", "protocol"):
+        expect = entry.model.expect if entry.has("expect") else None
+        for found in scenario_images.contradictions(entry.model.images, entry.model.protocol, expect):
+            _report(document, *found.place, reason=found.reason, hint=found.hint)
 
 
 def _check_faults(entry: Checked[schema.ScenarioDocument], document: Document) -> None:

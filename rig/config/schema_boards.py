@@ -14,7 +14,38 @@ from rig.model import ConsoleSignals, Protocol
 Soc = Literal["nrf52832", "nrf52833", "nrf52840"]
 
 
+# ------------------------------------------------------------------------------------------------------- around the boards
+class RadioTestInterferer(Strict):
+    """Second development kit with the `radio_test` sample of the nRF Connect SDK."""
+
+    driver: Literal["radio-test"]
+    """A second kit whose `radio_test` shell the rig commands."""
+    port: Annotated[str, Field(min_length=1)]
+    """Serial port of the shell; `virtual:interferer` on a virtual bench."""
+    baudrate: Annotated[int, Field(ge=1200, le=1_000_000)] = 115200
+    """Bits per second, 1200 to 1000000."""
+
+
+_HOST = r"[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+
+
+class RcdatAttenuator(Strict):
+    """Mini-Circuits RCDAT with an Ethernet port."""
+
+    driver: Literal["rcdat"]
+    """A programmable attenuator of Mini-Circuits, set over HTTP."""
+    host: Annotated[str, Field(pattern=rf"^({_HOST}|virtual:[A-Za-z0-9_-]+/attenuator)$")]
+    """Name or IPv4 address, with `:PORT` when it is not 80; `virtual:NAME/attenuator` on a virtual bench."""
+    channel: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Channel of a model with several, 1 to 8."""
+    rest_db: Annotated[float, Field(ge=0, le=120, multiple_of=0.25)] = 0.0
+    """Attenuation in dB while nothing is being disturbed, 0 to 120 in steps of 0.25."""
+
+
 # ---------------------------------------------------------------------------------------------------------------- bench
+Enclosure = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class VirtualBench(Strict):
     """A bench made of bytes, on a clock that jumps."""
 
@@ -22,6 +53,10 @@ class VirtualBench(Strict):
     """Builds the boards of this file in memory; their `model:` says how."""
     seed: Seed = 1
     """Tells this bench from another: all chance on it comes from this and from the seed of the trial, 0 to 2^63 - 1."""
+    enclosure: Enclosure | None = None
+    """What shields the radio of this bench, in words that go into every record; interferer and attenuator need it."""
+    interferer: RadioTestInterferer | None = None
+    """Second radio that disturbs all boards of this bench."""
 
 
 class LabBench(Strict):
@@ -29,6 +64,10 @@ class LabBench(Strict):
 
     driver: Literal["lab"]
     """The instruments below are all there is."""
+    enclosure: Enclosure | None = None
+    """What shields the radio of this bench, in words that go into every record; interferer and attenuator need it."""
+    interferer: RadioTestInterferer | None = None
+    """Second radio that disturbs all boards of this bench."""
 
 
 Bench = Annotated[VirtualBench | LabBench, Field(discriminator="driver")]
@@ -39,27 +78,92 @@ class VirtualProbe(Strict):
     """The probe of a virtual board."""
 
     driver: Literal["virtual"]
-    """Only `virtual` is built in."""
+    """The probe of a board made of bytes."""
 
 
-class Ppk2Supply(Strict):
-    """Nordic Power Profiler Kit II as source meter."""
+class NrfjprogProbe(Strict):
+    """J-Link, driven by pynrfjprog."""
 
-    driver: Literal["ppk2"]
-    """A Power Profiler Kit II: it measures, senses VDD and sets the voltage."""
-    port: Annotated[str, Field(min_length=1)]
-    """Serial port of the instrument; `virtual:NAME/ppk2` on a virtual bench."""
+    driver: Literal["nrfjprog"]
+    """A J-Link through pynrfjprog, which Nordic has archived: needs that library and SEGGER's."""
+    serial_number: Annotated[int, Field(ge=1, lt=2**32)]
+    """Serial number of the J-Link, without leading zeros."""
+    swd_khz: Annotated[int, Field(ge=125, le=8000)] = 2000
+    """Clock of SWD in kHz, 125 to 8000."""
+
+
+class NrfutilProbe(Strict):
+    """J-Link, driven by the command-line tool nrfutil."""
+
+    driver: Literal["nrfutil"]
+    """A J-Link through Nordic's tool nrfutil with its command `device`: one run of it for each access, and no RTT."""
+    serial_number: Annotated[int, Field(ge=1, lt=2**32)]
+    """Serial number of the J-Link, without leading zeros."""
+
+
+class PyocdProbe(Strict):
+    """J-Link or CMSIS-DAP probe, driven by pyOCD."""
+
+    driver: Literal["pyocd"]
+    """A J-Link or CMSIS-DAP probe through pyOCD: needs nothing of Nordic's."""
+    unique_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+$")]
+    """What `pyocd list` calls the probe, in quotation marks; for a J-Link its serial number without leading zeros."""
+    swd_khz: Annotated[int, Field(ge=125, le=8000)] = 2000
+    """Clock of SWD in kHz, 125 to 8000."""
+
+
+Probe = Annotated[VirtualProbe | NrfjprogProbe | NrfutilProbe | PyocdProbe, Field(discriminator="driver")]
+
+
+class AdjustableSupply(Strict):
+    """What every supply has whose voltage the rig sets."""
+
     voltage_mv: Annotated[int, Field(ge=800, le=5000)] = 3000
     """Supply voltage in millivolts, 800 to `max_voltage_mv`, and within what the SoC stands (nRF52832: 1700 to 3600)."""
     max_voltage_mv: Annotated[int, Field(ge=800, le=5000)] = 3600
     """Highest voltage in millivolts that the board bears, 800 to 5000; no fault programme can go above it."""
 
     @model_validator(mode="after")
-    def _bearable(self) -> Ppk2Supply:
+    def _bearable(self) -> AdjustableSupply:
         if self.voltage_mv > self.max_voltage_mv:
             words = {"limit": self.max_voltage_mv, "at": "voltage_mv"}
             raise PydanticCustomError("voltage", "above max_voltage_mv, {limit}", words)
         return self
+
+
+class Ppk2Supply(AdjustableSupply):
+    """Nordic Power Profiler Kit II as source meter."""
+
+    driver: Literal["ppk2"]
+    """A Power Profiler Kit II: it measures, senses VDD and sets the voltage."""
+    port: Annotated[str, Field(min_length=1)]
+    """Serial port of the instrument; `virtual:NAME/ppk2` on a virtual bench."""
+
+
+class ScpiSupply(AdjustableSupply):
+    """Laboratory supply that speaks SCPI, through PyVISA."""
+
+    driver: Literal["scpi"]
+    """A laboratory supply with SCPI commands: it sets the voltage, in tens of milliseconds."""
+    resource: Annotated[str, Field(min_length=1)]
+    """VISA resource name, for instance `TCPIP::192.168.1.5::5025::SOCKET`."""
+    channel: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Number of the output, 1 to 16, for supplies with several."""
+    current_limit_ma: Annotated[int, Field(ge=1, le=5000)] = 100
+    """Where the supply limits the current, in milliamperes, 1 to 5000."""
+    library: Annotated[str, Field(min_length=1)] = "@py"
+    """VISA library for PyVISA: `@py` is PyVISA-py, `@ivi` the one that a vendor has installed, or a path."""
+
+
+class JoulescopeSupply(Strict):
+    """Joulescope JS220 or JS110 between a source and the board."""
+
+    driver: Literal["joulescope"]
+    """A Joulescope in the supply line: it measures, senses VDD, and switches by opening its current path."""
+    serial_number: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+$")] | None = None
+    """Serial number on the instrument, in quotation marks; not needed when there is one."""
+    voltage_mv: Annotated[int, Field(ge=800, le=5500)] = 3000
+    """What the source in front of it delivers in millivolts, 800 to 5500, and within what the SoC stands; the rig cannot set it."""
 
 
 class SwitchSupply(Strict):
@@ -93,24 +197,36 @@ class HttpPlugSupply(Strict):
     """A plug in the local network: for recovery only, too slow for aimed cuts."""
     kind: Literal["shelly-gen1", "shelly-gen2", "tasmota"]
     """What it understands: shelly-gen1, shelly-gen2 (later generations too) or tasmota."""
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
+    host: Annotated[str, Field(pattern=rf"^{_HOST}$")]
     """Name or IPv4 address of the plug, with `:PORT` when it is not 80."""
     channel: Annotated[int, Field(ge=0, le=31)] = 0
     """Which output, counted from 0, at most 31."""
 
 
-Supply = Annotated[Ppk2Supply | SwitchSupply | UhubctlSupply | HttpPlugSupply, Field(discriminator="driver")]
+Supply = Annotated[
+    Ppk2Supply | SwitchSupply | ScpiSupply | JoulescopeSupply | UhubctlSupply | HttpPlugSupply, Field(discriminator="driver")
+]
 
 
 class UartConsole(Strict):
     """The board's log on a serial port."""
 
     driver: Literal["uart"]
-    """Only `uart` is built in."""
+    """A serial port: the way that also hears a board whose power is cut."""
     port: Annotated[str, Field(min_length=1)]
     """Serial port, best a path under /dev/serial/by-id; `virtual:NAME/console` on a virtual bench."""
     baudrate: Annotated[int, Field(ge=1200, le=1_000_000)] = 115200
     """Bits per second, 1200 to 1000000."""
+
+
+class RttConsole(Strict):
+    """The board's log in RTT channel 0."""
+
+    driver: Literal["rtt"]
+    """RTT through the board's probe, `nrfjprog` or `pyocd`: keeps the debugger attached, so not for power cuts."""
+
+
+Console = Annotated[UartConsole | RttConsole, Field(discriminator="driver")]
 
 
 ADAPTER_SCHEMES = ("virtual",)
@@ -249,14 +365,16 @@ class BoardEntry(Strict):
     """How the board is recognised on the air."""
     memory: Memory
     """Where things lie in flash: a preset, or regions written out."""
-    probe: VirtualProbe
+    probe: Probe
     """Debug probe."""
     supply: Supply
     """What feeds the SoC, and only the SoC."""
-    console: UartConsole
+    console: Console
     """Log output of the board."""
     radio: BleakRadio
     """The rig's Bluetooth central for this board."""
+    attenuator: RcdatAttenuator | None = None
+    """Programmable attenuator in the board's antenna path."""
     counter: VirtualCounter | None = None
     """Counts flash operations; leave it out where nothing can."""
     signals: Signals = Signals()
@@ -265,6 +383,8 @@ class BoardEntry(Strict):
     """Whether the product declares that an update overwrites its application (Secure DFU, single bank); false when left out."""
     dfu_port: Annotated[str, Field(min_length=1)] | None = None
     """Serial port of a Secure DFU bootloader that takes updates by wire and enters DFU mode at a pin reset; over the air without it."""
+    production: bool = False
+    """Whether this is a unit as it is delivered: the rig only looks at it, and never writes to it; false when left out."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
     model: Annotated[dict[str, Any], Field(default_factory=dict)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from rig.config.schema_boards import Soc
-from rig.config.schema_parts import Name, Pattern, Seed, Share, Size, Strict, Version
-from rig.formats.sample_app import MAX_SIZE, MIN_SIZE, ConfirmPolicy
-from rig.formats.test_key import SignatureAlgorithm
+from rig.config.schema_images import ImageSet
+from rig.config.schema_parts import Name, Pattern, Seed, Share, Strict
 from rig.model import Expectation, Limits, Phase, Protocol, Request
+from rig.practices import REQUIREMENTS
 
 # ---------------------------------------------------------------------------------------------------------------- draws
 _MAX_COUNT = 10_000_000
@@ -102,100 +103,6 @@ DurationDraw = Annotated[
     Annotated[Duration, Tag("~fixed")] | Annotated[UniformDuration, Tag("~uniform")] | Annotated[ChoiceDuration, Tag("~choice")],
     Discriminator(_draw_form),
 ]
-
-
-# --------------------------------------------------------------------------------------------------------------- images
-def _app_size(value: int) -> int:
-    if not MIN_SIZE <= value <= MAX_SIZE or value % 4:
-        raise PydanticCustomError("size", f"not a size from 1 KiB to {MAX_SIZE // 1024} KiB in multiples of 4 bytes")
-    return value
-
-
-def _flag(value: Any) -> Any:
-    if not isinstance(value, str | int | float | bool):
-        raise PydanticCustomError("flag", "a flag is text, a number, true or false")
-    return value
-
-
-Flag = Annotated[Any, PlainValidator(_flag), WithJsonSchema({"type": ["string", "number", "boolean"]})]
-
-
-class Build(Strict):
-    """A sample application, made and signed for each SoC."""
-
-    version: Version
-    """Version in the image header: major.minor.revision, with +build where wanted."""
-    size: Annotated[Size, AfterValidator(_app_size)]
-    """Bytes of application code without header and signature: a number, or for instance 64 KiB; 1 KiB to 1 MiB."""
-    confirm: ConfirmPolicy = ConfirmPolicy.NEVER
-    """When the application confirms itself: never (it leaves that to the host), at-once or after-self-test."""
-    self_test_s: Annotated[float, Field(ge=0, le=600)] = 1.0
-    """How long its self-test takes in seconds, 0 to 600."""
-    crash: bool = False
-    """Whether it faults right after its start; false when left out."""
-    flags: Annotated[dict[str, Flag], Field(default_factory=dict)]
-    """Further behaviour for the application class of the virtual board, as a flat mapping."""
-    seed: Seed = 0
-    """Makes two images of the same version differ, 0 to 2^63 - 1."""
-
-
-class BuildSource(Strict):
-    """An image that the rig makes."""
-
-    build: Build
-    """What to make."""
-
-
-class FileSource(Strict):
-    """An image that exists."""
-
-    file: Annotated[str, Field(min_length=1)]
-    """Signed binary; the path is relative to the scenario file."""
-
-
-def _source_form(value: Any) -> str:
-    return "~file" if isinstance(value, dict) and "file" in value else "~build"
-
-
-Source = Annotated[Annotated[BuildSource, Tag("~build")] | Annotated[FileSource, Tag("~file")], Discriminator(_source_form)]
-
-
-class SourcesBySoc(Strict):
-    """One image per SoC of the boards that take part."""
-
-    nrf52832: Source | None = None
-    """Image for boards with an nRF52832."""
-    nrf52833: Source | None = None
-    """Image for boards with an nRF52833."""
-    nrf52840: Source | None = None
-    """Image for boards with an nRF52840."""
-
-
-def _image_form(value: Any) -> str:
-    if isinstance(value, dict) and any(str(key).lower().startswith("nrf") for key in value):
-        return "~by_soc"
-    return _source_form(value)
-
-
-Image = Annotated[
-    Annotated[BuildSource, Tag("~build")] | Annotated[FileSource, Tag("~file")] | Annotated[SourcesBySoc, Tag("~by_soc")],
-    Discriminator(_image_form),
-]
-
-
-class ImageSet(Strict):
-    """The images of a scenario."""
-
-    old: Image
-    """What the board runs before the update."""
-    new: Image
-    """What it is updated to."""
-    again: Image | None = None
-    """What it is updated to at the very end, to prove that it still can be updated."""
-    key: Annotated[str, Field(min_length=1)] | None = None
-    """Private key (PEM, no password) that signs what is built, relative to the scenario file; a public test key when left out."""
-    signature: SignatureAlgorithm = SignatureAlgorithm.ECDSA_P256
-    """Which test key signs when there is no `key`: ecdsa-p256, ed25519 or rsa-2048."""
 
 
 # --------------------------------------------------------------------------------------------------------------- faults
@@ -329,6 +236,8 @@ class Update(Strict):
     """Whether the host confirms the new image after it has booted; true when left out."""
     staged: Share = 0.0
     """Share of trials, 0 to 1, in which the probe places the new image instead of an upload over the air."""
+    receipts_every: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Secure DFU: packets between packet receipt notifications, 1 to 1000; 0 asks for none."""
     again: Share | None = None
     """Share of trials, 0 to 1, that end with the update to images.again; 1 when there is such an image, else 0."""
 
@@ -372,6 +281,17 @@ class Accept(Strict):
     """Share of the trials, 0 to 1, that may be lost to the rig: inconclusive or broken by an instrument."""
 
 
+def _requirement(value: Any) -> str:
+    if value not in REQUIREMENTS:
+        close = difflib.get_close_matches(str(value), REQUIREMENTS, n=1)
+        words = {"hint": f"did you mean {close[0]!r}?" if close else "`rig practices` lists them"}
+        raise PydanticCustomError("requirement", "no such requirement; {hint}", words)
+    return str(value)
+
+
+RequirementId = Annotated[str, PlainValidator(_requirement), WithJsonSchema({"enum": list(REQUIREMENTS)})]
+
+
 class ScenarioDocument(Strict):
     """A scenario file: images, faults, how many trials, and what is expected."""
 
@@ -395,6 +315,10 @@ class ScenarioDocument(Strict):
     """What every random draw comes from, 0 to 2^63 - 1."""
     limits: Waits = Waits()
     """How long the rig waits."""
+    proves: tuple[RequirementId, ...] = ()
+    """Requirements of the eleven practices that its trials are to prove; `rig practices` lists them."""
+    inspect: bool = False
+    """Whether its trials only look at production units: nothing is flashed, updated or cut; false when left out."""
     expect: Expectation = Expectation.UPDATED
     """What a good device does without a fault: updated, rolled_back or refused."""
     accept: Accept = Accept()

@@ -23,10 +23,15 @@ NEEDS: dict[tuple[str, str], frozenset[Part]] = {
     ("probe", "pyocd"): frozenset({Part.PYOCD}),
     ("supply", "ppk2"): frozenset({Part.PPK2}),
     ("supply", "switch"): frozenset(),
+    ("supply", "scpi"): frozenset(),
+    ("supply", "joulescope"): frozenset(),
     ("supply", "uhubctl"): frozenset({Part.HUBS}),
     ("supply", "http-plug"): frozenset(),
     ("console", "uart"): frozenset(),
+    ("console", "rtt"): frozenset(),
     ("radio", "bleak"): _BLUETOOTH,
+    ("interferer", "radio-test"): frozenset(),
+    ("attenuator", "rcdat"): frozenset(),
     ("counter", "virtual"): frozenset(),
 }
 """(port, driver) → what it needs when it drives a real instrument.  Serial ports are checked one by one, by name."""
@@ -55,7 +60,7 @@ def wiring(machine: Machine, boards: Sequence[Board]) -> Iterator[Finding]:
 
 
 def _instruments(board: Board) -> Iterator[tuple[str, InstrumentSpec]]:
-    for port in ("probe", "supply", "console", "radio", "counter"):
+    for port in ("probe", "supply", "console", "radio", "interferer", "attenuator", "counter"):
         spec = getattr(board, port)
         if spec is not None:
             yield port, spec

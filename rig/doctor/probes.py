@@ -71,7 +71,7 @@ def pynrfjprog(machine: Machine) -> Finding:
 
 def pyocd(machine: Machine) -> Finding:
     """The library can be imported."""
-    return _importable(machine, Part.PYOCD, "pyocd", "pip install pyocd")
+    return _importable(machine, Part.PYOCD, "pyocd", "scripts/setup pyocd")
 
 
 def _importable(machine: Machine, part: Part, module: str, fix: str) -> Finding:
@@ -89,7 +89,7 @@ def _importable(machine: Machine, part: Part, module: str, fix: str) -> Finding:
 
 
 def nrfutil(machine: Machine) -> Finding:
-    """The program answers."""
+    """The program answers, and has the command that drives probes."""
     fix = "get it from nordicsemi.com/Products/Development-tools/nRF-Util, put it on the PATH, and: nrfutil install device"
     if machine.find("nrfutil") is None:
         return missing(Part.NRFUTIL, "not on the PATH", fix)
@@ -97,4 +97,6 @@ def nrfutil(machine: Machine) -> Finding:
     version = re.search(r"\d+(?:\.\d+)+", answer.text)
     if answer.code != 0 or version is None:
         return warn(Part.NRFUTIL, f"nrfutil --version: {first_line(answer.text) or 'no answer'}", fix)
+    if machine.run("nrfutil", "device", "--version").code != 0:
+        return missing(Part.NRFUTIL, f"{version[0]}, without its command `device`", "nrfutil install device")
     return ok(Part.NRFUTIL, version[0])

@@ -12,15 +12,24 @@ from rig.ports import ByteStream
 
 DRIVERS: dict[str, dict[str, str]] = {
     "bench": {"virtual": "rig.virtual.world:VirtualBench"},
-    "probe": {"virtual": "rig.virtual.probe:VirtualProbe"},
+    "probe": {
+        "virtual": "rig.virtual.probe:VirtualProbe",
+        "nrfjprog": "rig.drivers.probe_nrfjprog:NrfjprogProbe",
+        "nrfutil": "rig.drivers.probe_nrfutil:NrfutilProbe",
+        "pyocd": "rig.drivers.probe_pyocd:PyocdProbe",
+    },
     "supply": {
         "ppk2": "rig.drivers.supply_ppk2:Ppk2Supply",
         "switch": "rig.drivers.supply_switch:SwitchSupply",
+        "scpi": "rig.drivers.supply_scpi:ScpiSupply",
+        "joulescope": "rig.drivers.supply_joulescope:JoulescopeSupply",
         "uhubctl": "rig.drivers.supply_uhubctl:UhubctlSupply",
         "http-plug": "rig.drivers.supply_http_plug:HttpPlugSupply",
     },
-    "console": {"uart": "rig.drivers.console_uart:UartConsole"},
+    "console": {"uart": "rig.drivers.console_uart:UartConsole", "rtt": "rig.drivers.console_rtt:RttConsole"},
     "radio": {"bleak": "rig.drivers.radio_bleak:BleakRadio"},
+    "interferer": {"radio-test": "rig.drivers.interferer_radio_test:RadioTestInterferer"},
+    "attenuator": {"rcdat": "rig.drivers.attenuator_rcdat:RcdatAttenuator"},
     "counter": {"virtual": "rig.virtual.counter:VirtualOperationCounter"},
 }
 """Port → driver name → ``module:class``.  A bench driver `lab` has no entry: real instruments need no bench built around them."""
@@ -30,6 +39,9 @@ RECOVERY_ONLY = frozenset({"uhubctl", "http-plug"})
 
 CLOCKS_OF_BENCH: dict[str, tuple[str, ...]] = {"virtual": ("virtual", "wall"), "lab": ("wall",)}
 """Bench driver → the clocks that its trials can run on, its default first."""
+
+DEFECTS: dict[str, str] = {"virtual": "rig.virtual.defects:plantable_on"}
+"""Bench driver → function that lists the deliberate defects that it can plant on a board."""
 
 MODEL_CHECKS: dict[str, str] = {"virtual": "rig.virtual.world:check_model"}
 """Bench driver → function that checks the `model:` section of a board, which only that bench understands."""

@@ -1,7 +1,8 @@
 """A bleak backend whose radio is a bumble host: `bleak.BleakScanner` and `bleak.BleakClient` on any HCI controller.
 
 bleak takes backends as classes, so `backends` makes a pair of classes that are bound to one central.  Beyond what bleak asks for, a
-client knows why its connection ended: pass ``on_lost=`` through `bleak.BleakClient`.
+client knows why its connection ended: pass ``on_lost=`` through `bleak.BleakClient`; with ``encrypt=False`` it leaves the link open
+although there is a bond.
 """
 
 from __future__ import annotations
@@ -150,12 +151,14 @@ class BumbleClient(BaseBleakClient):
         disconnected_callback: Callable[[], None] | None,
         timeout: float,
         on_lost: Callable[[int], None] | None = None,
+        encrypt: bool = True,
         **_options: Any,
     ) -> None:
         super().__init__(address_or_ble_device, disconnected_callback=disconnected_callback, timeout=timeout)
         self._device = address_or_ble_device if isinstance(address_or_ble_device, BLEDevice) else None
         self._wanted = services
         self._on_lost = on_lost
+        self._encrypt = encrypt
         self._connection: Connection | None = None
         self._lost: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._flow = asyncio.Event()
@@ -218,7 +221,8 @@ class BumbleClient(BaseBleakClient):
     async def _prepare(self, connection: Connection, *, pair: bool) -> None:
         keystore = self.central.device.keystore
         if keystore is not None and await keystore.get(str(connection.peer_address)) is not None:
-            await self._run(connection.encrypt())  # bonded: an operating system encrypts by itself
+            if self._encrypt:
+                await self._run(connection.encrypt())  # bonded: an operating system encrypts by itself
         elif pair:
             await self.pair()
         await self._run(_client(connection).request_mtu(_PREFERRED_MTU))

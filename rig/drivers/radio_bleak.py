@@ -259,8 +259,16 @@ class BleakRadio:
                         return advertisement
         raise NotFound(f"it did not advertise within {timeout_s:g} s ({len(others)} other devices did)")
 
-    async def connect(self, target: Advertisement, *, services: Collection[str], timeout_s: float) -> BleakLink:
-        """As the port says; a service that the device lacks shows when its characteristics are used (`Refused`)."""
+    async def connect(
+        self, target: Advertisement, *, services: Collection[str], timeout_s: float, secured: bool = True
+    ) -> BleakLink:
+        """As the port says; a service that the device lacks shows when its characteristics are used (`Refused`).
+
+        BlueZ encrypts by itself with a device that it has a bond with, so there a stranger first forgets the device: the next
+        secured connection has to pair anew.  And BlueZ answers a refusal (0x05, 0x0F) by pairing Just Works where the device
+        agrees, which nobody can switch off per connection: with BlueZ an access that succeeds proves no more than that a stranger
+        can pair.  An adapter that the rig drives itself has neither limit.
+        """
         links: list[BleakLink] = []
 
         def on_lost(reason: int | None) -> None:
@@ -269,15 +277,17 @@ class BleakRadio:
 
         options = dict(self._client_options)
         if self._central is not None:
-            options["on_lost"] = on_lost
+            options |= {"on_lost": on_lost, "encrypt": secured}
         client = BleakClient(
             target.token if isinstance(target.token, BLEDevice) else target.address,
             disconnected_callback=lambda _client: on_lost(None),
             services=services,
             timeout=timeout_s,
-            pair=self._pair,
+            pair=self._pair and secured,
             **options,
         )
+        if self._central is None and not secured:
+            await self._forget(client)
         try:
             await client.connect()
         except TimeoutError:
@@ -289,6 +299,12 @@ class BleakRadio:
         self._links = [known for known in self._links if known.is_up] + [link]
         link.max_write = longest_write(client)
         return link
+
+    async def _forget(self, client: BleakClient) -> None:
+        """Remove the bond that BlueZ may have with the device; one that it does not know is forgotten already."""
+        with self._adapter_errors("forgetting the device"), contextlib.suppress(BleakDeviceNotFoundError):
+            async with asyncio.timeout(_ADAPTER_S):
+                await client.unpair()
 
     @contextlib.contextmanager
     def _adapter_errors(self, what: str) -> Iterator[None]:

@@ -8,22 +8,19 @@ some hundred milliseconds that nobody can predict, so nothing can be aimed.  Sou
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-import socket
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from rig.drivers.http_get import NotHttp, get, split_host
 from rig.errors import ConfigError, InstrumentError
 from rig.ports import SupplyCapability, SupplyTrace
 
 _LIMIT_S = 5.0
 """For one request, from the connection to the last byte."""
-_MAX_ANSWER = 65536
 
 _REACH_HINT = "check the plug's address and its network; open it in a browser"
 _KIND_HINT = "check kind and channel in the boards file"
@@ -90,12 +87,9 @@ class HttpPlugSupply:
         self._name = f"{owner}.supply"
         if kind not in DIALECTS:
             raise ConfigError(f"{self._name}: no kind {kind!r}; known: {', '.join(DIALECTS)}")
-        name, _, port = host.partition(":")
-        if port and not (port.isdecimal() and 0 < int(port) < 65536):
-            raise ConfigError(f"{self._name}: {port!r} in host is no port; 1 to 65535 are")
+        self._address = split_host(host, owner=self._name)
         self._dialect = DIALECTS[kind]
         self._kind, self._host, self._channel = kind, host, channel
-        self._address = (name, int(port or 80))
         self._is_open = False
 
     async def __aenter__(self) -> Self:
@@ -174,44 +168,14 @@ class HttpPlugSupply:
         return answer
 
     async def _request(self, path: str) -> tuple[int, bytes]:
-        exchange = _Exchange(self._address, path)
         try:
-            async with asyncio.timeout(_LIMIT_S):
-                return await asyncio.to_thread(exchange.run)
+            return await get(*self._address, path, limit_s=_LIMIT_S)
         except TimeoutError:
             reason = f"{self._host} has not answered {path} within {_LIMIT_S:g} s"
             raise InstrumentError(self._name, reason, hint=_REACH_HINT) from None
         except OSError as error:
             reason = f"{self._host} cannot be reached: {error.strerror or error}"
             raise InstrumentError(self._name, reason, hint=_REACH_HINT) from error
-        except http.client.HTTPException as error:
-            reason = f"{self._host} does not answer {path} as a web server does: {type(error).__name__} {error}".rstrip()
+        except NotHttp as error:
+            reason = f"{self._host} does not answer {path} as a web server does: {error}"
             raise InstrumentError(self._name, reason, hint=_KIND_HINT) from error
-        finally:
-            exchange.hang_up()
-
-
-class _Exchange:
-    """One GET request, made by a thread and ended by the loop when it takes too long.
-
-    Each of the thread's reads has a limit of its own, but all of them together have none.
-    """
-
-    def __init__(self, address: tuple[str, int], path: str) -> None:
-        self._address, self._path = address, path
-        self._socket: socket.socket | None = None
-
-    def run(self) -> tuple[int, bytes]:
-        """Body of the thread: the status and the first bytes of the answer."""
-        with closing(http.client.HTTPConnection(*self._address, timeout=_LIMIT_S)) as connection:
-            connection.connect()
-            self._socket = connection.sock
-            connection.request("GET", self._path, headers={"Connection": "close"})
-            with connection.getresponse() as response:
-                return response.status, response.read(_MAX_ANSWER)
-
-    def hang_up(self) -> None:
-        """Make a thread that still waits for bytes see the end of the connection."""
-        if self._socket is not None:
-            with suppress(OSError):  # it has ended by itself
-                self._socket.shutdown(socket.SHUT_RDWR)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
@@ -45,12 +46,17 @@ class TlvType(IntEnum):
     RSA3072_PSS = 0x23
     ED25519 = 0x24
     SIG_PURE = 0x25
+    ENC_EC256 = 0x32
+    DEPENDENCY = 0x40
+    SEC_CNT = 0x50
 
 
 BUILT_HEADER_SIZE = 0x200
 """Header size of the images that the project builds: it keeps the vector table where the Cortex-M4 can use it."""
-BUILT_TLV_SIZE_MAX = 4 + (4 + 32) + (4 + 32) + (4 + 256)
-"""Most bytes that the TLV area of such an image takes: info, SHA-256, key hash, RSA-2048 signature."""
+_BUILT_PROTECTED_SIZE_MAX = 4 + (4 + 4) + (4 + 12)
+BUILT_TLV_SIZE_MAX = 15 + _BUILT_PROTECTED_SIZE_MAX + 4 + (4 + 32) + (4 + 32) + (4 + 256) + (4 + 113)
+"""Most bytes that stand behind the application in such an image: padding to the AES block, protected entries (security counter,
+dependency), and the TLV area with SHA-256, key hash, RSA-2048 signature and encryption entry."""
 
 _HASHES = {TlvType.SHA256: hashlib.sha256, TlvType.SHA384: hashlib.sha384, TlvType.SHA512: hashlib.sha512}
 
@@ -85,9 +91,34 @@ class McubootImage:
     """The first bytes of the payload, where the vector table stands (at most 16)."""
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether the header says that the payload travels encrypted.  The flag stays when the bootloader has decrypted it."""
+        return bool(self.flags & _ENCRYPTED)
+
+    @property
     def is_plain(self) -> bool:
         """Whether the payload is code as it will be executed, neither encrypted nor compressed."""
         return not self.flags & (_ENCRYPTED | _COMPRESSED)
+
+    @property
+    def payload_end(self) -> int:
+        """Offset of the first TLV area."""
+        return self.header_size + self.image_size
+
+    @property
+    def tlvs_at(self) -> int:
+        """Offset of the TLV area that neither hash nor signature cover."""
+        return self.payload_end + self.protected_size
+
+    @property
+    def plain_tlvs(self) -> tuple[Tlv, ...]:
+        """The entries of that area."""
+        return tuple(tlv for tlv in self.tlvs if not tlv.protected)
+
+    @property
+    def protected_tlvs(self) -> tuple[Tlv, ...]:
+        """The entries that hash and signature cover."""
+        return tuple(tlv for tlv in self.tlvs if tlv.protected)
 
     def tlv(self, kind: TlvType) -> bytes | None:
         """Value of the first entry of `kind`."""
@@ -114,13 +145,53 @@ def parse(data: bytes) -> McubootImage:
         image_size=image_size,
         protected_size=protected_size,
         flags=ImageFlag(flags),
-        version=f"{major}.{minor}.{revision}" + (f"+{build}" if build else ""),
+        version=_version(major, minor, revision, build),
         tlvs=tlvs,
         image_hash=_checked_hash(data[:plain_at], tlvs, encrypted=bool(flags & _ENCRYPTED)),
         size=end,
         trailing=len(data) - end,
         start=data[header_size : min(header_size + 16, payload_end)],
     )
+
+
+def tlv_area(tlvs: Iterable[Tlv], *, protected: bool = False) -> bytes:
+    """A TLV area with its info word; empty where there is nothing to protect."""
+    body = b"".join(_TLV_INFO.pack(tlv.type, len(tlv.value)) + tlv.value for tlv in tlvs)
+    if protected and not body:
+        return b""
+    return _TLV_INFO.pack(_TLV_PROTECTED_MAGIC if protected else _TLV_INFO_MAGIC, _TLV_INFO.size + len(body)) + body
+
+
+def stated_version(data: bytes) -> str | None:
+    """The version in the header, however broken the rest is; None when there is no header."""
+    if len(data) < _HEADER.size or _HEADER.unpack_from(data)[0] != MAGIC:
+        return None
+    return _version(*_HEADER.unpack_from(data)[6:10])
+
+
+def stated_hash(data: bytes) -> bytes | None:
+    """The hash entry where the header says that the TLV area is, whether it is right or not; None when none is found there.
+
+    This is how an image server finds the hash that it reports: it neither computes it nor minds what follows it.
+    """
+    if stated_version(data) is None:
+        return None
+    _magic, _load, header_size, protected_size, image_size, *_rest = _HEADER.unpack_from(data)
+    at = header_size + image_size + protected_size
+    if at + _TLV_INFO.size > len(data) or _TLV_INFO.unpack_from(data, at)[0] != _TLV_INFO_MAGIC:
+        return None
+    at += _TLV_INFO.size
+    while at + _TLV_INFO.size <= len(data):
+        kind, length = _TLV_INFO.unpack_from(data, at)
+        at += _TLV_INFO.size
+        if kind in _HASHES:
+            return data[at : at + length] if at + length <= len(data) else None
+        at += length
+    return None
+
+
+def _version(major: int, minor: int, revision: int, build: int) -> str:
+    return f"{major}.{minor}.{revision}" + (f"+{build}" if build else "")
 
 
 def _what_else(data: bytes) -> str:
@@ -166,6 +237,15 @@ def _tlv_area(data: bytes, at: int, *, magic: int, protected: bool) -> tuple[tup
         tlvs.append(Tlv(type=kind, value=data[offset : offset + length], protected=protected))
         offset += length
     return tuple(tlvs), end
+
+
+def hash_of(data: bytes, image: McubootImage) -> bytes:
+    """The hash of header, payload and protected entries of the file `data` by the algorithm that `image` states.
+
+    It is the one stated only when the payload in `data` is plain.
+    """
+    kind = next(TlvType(tlv.type) for tlv in image.tlvs if not tlv.protected and tlv.type in _HASHES)
+    return _HASHES[kind](data[: image.tlvs_at]).digest()
 
 
 def _checked_hash(covered: bytes, tlvs: tuple[Tlv, ...], *, encrypted: bool) -> bytes:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rig.errors import ConfigError, StorageError
 from rig.formats import sample_app
 from rig.formats.mcuboot_image import BUILT_HEADER_SIZE
 from rig.formats.test_key import PrivateKey, SignatureAlgorithm, private_key
-from rig.images import mcuboot, signing
+from rig.images import encryption, mcuboot, signing
 from rig.model import ImageFile, MemoryMap
 from rig.scenario import ImageBuild
 
@@ -28,10 +31,12 @@ def build_signed(
     signature: SignatureAlgorithm = SignatureAlgorithm.ECDSA_P256,
     align: int = FLASH_WRITE_SIZE,
     pad: bool = False,
+    encryption_key: ec.EllipticCurvePrivateKey | None = None,
 ) -> ImageFile:
     """Build what `build` says for `soc`, linked to the primary slot of `memory`, sign it, and write it into `folder`.
 
-    `key` None signs with the test key of `signature`.  The same arguments give the same bytes and the same file name, in which
+    `key` None signs with the test key of `signature`; `encryption_key` makes an encrypted image, beside which its clear twin is
+    written.  The same arguments give the same bytes and the same file name, in which
     `role` comes first.  Raises `ConfigError` when it does not fit, `StorageError` when it cannot be written.
     """
     address = memory.primary.start + BUILT_HEADER_SIZE
@@ -43,9 +48,27 @@ def build_signed(
         slot_size=memory.primary.size,
         align=align,
         pad=pad,
+        security_counter=build.security_counter,
+        need=build.needs,
+        encryption_key=encryption_key,
     )
     path = write_image(data, folder, f"{role}-{build.version}-{soc}", suffix=".bin")
-    return mcuboot.read(path).record
+    record = mcuboot.read(path).record
+    return with_clear_twin(record, folder, encryption_key) if encryption_key else record
+
+
+def with_clear_twin(record: ImageFile, folder: Path, encryption_key: ec.EllipticCurvePrivateKey) -> ImageFile:
+    """`record` with its file as the bootloader installs it, decrypted, written into `folder`.
+
+    Raises `ConfigError` when the file cannot be decrypted with `encryption_key`, `StorageError` when it cannot be written.
+    """
+    source = Path(record.path)
+    try:
+        clear = encryption.as_installed(source.read_bytes(), encryption_key)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    path = write_image(clear, folder, f"{source.stem}-clear", suffix=source.suffix)
+    return replace(record, clear_path=str(path), clear_sha256=hashlib.sha256(clear).hexdigest())
 
 
 def compile_sample(build: ImageBuild, *, version: str, soc: str, address: int, role: str) -> bytes:

@@ -32,8 +32,10 @@ def build_package(
         raise ConfigError("Secure DFU packages are signed with ECDSA-P256; the key is of another kind")
     version = build.version.partition("+")[0]
     application = compile_sample(build, version=version, soc=soc, address=memory.primary.start, role=role)
-    part = dfu.Part(data=application, version=dfu.parse_version(version), sd_req=(SOFTDEVICE_FWIDS[soc],))
-    data = dfu.to_zip(dfu.build(hw_version=HW_VERSION, application=part, key=signer))
+    softdevices = build.softdevice or (SOFTDEVICE_FWIDS[soc],)
+    part = dfu.Part(data=application, version=dfu.parse_version(version), sd_req=softdevices)
+    hardware = HW_VERSION if build.hardware is None else build.hardware
+    data = dfu.to_zip(dfu.build(hw_version=hardware, application=part, key=signer))
     path = write_image(data, folder, f"{role}-{version}-{soc}", suffix=".zip")
     return _image_file(path, data, application, version)
 

@@ -1,28 +1,26 @@
-"""The table of trials, counted by phase, board, outcome and duration: the numbers of the page."""
+"""The table of trials, counted by phase, board, night and outcome: the numbers of the page."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from rig.accept import Tally
-from rig.model import Outcome, Verdict
+from rig.model import Outcome, Phase, Verdict
 from rig.report import statistics
-from rig.report.table import PHASES
+from rig.report.statistics.answer import Counts
+from rig.report.statistics.homogeneity import Homogeneity, LeaveOneOut, homogeneity, leave_one_out
+from rig.report.statistics.pace import Pace
+from rig.report.stock import Stock
+from rig.report.table import PHASES, conclusive, failed, faulted, judged, lost, undisturbed
 from rig.report.words import encodable
-from rig.store import Plan
-
-CONCLUSIVE = (Verdict.PASS.value, Verdict.FAIL.value)
-P95_NEEDS = 20
-"""With fewer durations the 95th percentile is only their maximum, and is not given."""
 
 MEANINGS = {
     Outcome.UPDATED: "runs the new image; nothing stood in the way",
     Outcome.RESUMED: "went on to the new image after the fault",
     Outcome.RECOVERED_ON_RETRY: "runs the new image after the update was tried again",
+    Outcome.INSPECTED: "was only looked at",
     Outcome.ROLLED_BACK: "went back to the old image by itself",
     Outcome.REFUSED: "refused the new image",
     Outcome.STUCK_IN_DFU: "stays in its bootloader",
@@ -33,6 +31,8 @@ MEANINGS = {
     Outcome.BRICKED: "no longer serves, not even after a power cycle",
     Outcome.UNKNOWN: "not known",
 }
+UPDATE_PHASES = tuple(phase.value for phase in Phase if phase not in (Phase.FLASH, Phase.BOOT, Phase.SETTLE))
+"""What the duration of an update counts: from looking for the device to the confirmation of the new image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,11 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoardRow:
-    """One board's part in the campaign; `bound` is the one-sided upper bound on its failure probability."""
+class GroupRow:
+    """One board's, or one night's, part in the trials.
+
+    `bound` is the one-sided upper bound on its failure probability, `without` that of all others together.
+    """
 
     name: str
     soc: str
@@ -63,18 +66,16 @@ class BoardRow:
     lost: int
     faults: int
     bound: float | None
+    without: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimingRow:
-    """Durations of one phase in seconds; quantiles that too few values support are None."""
+class Groups:
+    """All boards, or all nights, and whether they fail alike."""
 
-    name: str
-    n: int
-    p5: float
-    median: float
-    p95: float | None
-    most: float
+    rows: tuple[GroupRow, ...]
+    homogeneity: Homogeneity
+    leave_one_out: LeaveOneOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,106 +88,113 @@ class OutcomeRow:
     total: int
 
 
-def conclusive(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials that say something about the device."""
-    return table[table["verdict"].isin(CONCLUSIVE)]
+def counts_of(table: pd.DataFrame) -> Counts:
+    """Failures among the conclusive trials of a table."""
+    return Counts(failed=len(failed(table)), trials=len(conclusive(table)))
 
 
-def lost(table: pd.DataFrame) -> pd.DataFrame:
-    """The judged trials that say nothing about the device."""
-    return table[table["verdict"].isin((Verdict.INCONCLUSIVE.value, Verdict.ERROR.value))]
+def independent(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that may be pooled into a probability: updates that were drawn at random and went the whole way.
 
-
-def faulted(table: pd.DataFrame) -> pd.DataFrame:
-    """The conclusive trials with a proved fault."""
-    sound = conclusive(table)
-    return sound[sound["fault_proved"].eq(True)]
+    Left out are staged ones (the debug probe placed the image), looks at a unit as delivered, and images that had to be refused.
+    """
+    return table[~table["staged"].astype(bool) & ~table["inspect"].astype(bool) & ~table["expect"].eq("refused")]
 
 
 def recovery(table: pd.DataFrame) -> list[Share]:
     """Conclusive trials by the phase in which the fault really fell, in the order of the phases; the control group comes last."""
-    sound = faulted(table)
-    control = conclusive(table)
-    control = control[control["fault"].eq("none")]
-    by_phase = {str(name): rows for name, rows in sound.groupby(sound["fault_phase"].fillna(""), sort=False)}
+    sound, control = faulted(table), undisturbed(table)
+    by_phase = {str(name): rows for name, rows in sound.groupby(sound["fault_phase"].astype(object).fillna(""), sort=False)}
     order = [name for name in PHASES if name in by_phase] + sorted(set(by_phase) - set(PHASES))
     shares = [_share(name, by_phase[name]) for name in order]
     return [*shares, _share("control", control)] if len(control) else shares
 
 
 def _share(name: str, rows: pd.DataFrame) -> Share:
-    failed = int(rows["verdict"].eq(Verdict.FAIL.value).sum())
-    low, high = statistics.interval(len(rows) - failed, len(rows))
-    usual = Counter(rows.loc[rows["verdict"].eq(Verdict.PASS.value), "outcome"]).most_common(2)
-    return Share(name=name, trials=len(rows), failed=failed, low=low, high=high, usual=tuple(outcome for outcome, _ in usual))
+    bad = len(failed(rows))
+    low, high = statistics.interval(len(rows) - bad, len(rows))
+    usual = rows.loc[rows["verdict"].eq(Verdict.PASS.value), "outcome"].value_counts()
+    named = tuple(str(outcome) for outcome, number in usual.items() if number)[:2]
+    return Share(name=name, trials=len(rows), failed=bad, low=low, high=high, usual=named)
 
 
-def boards(plan: Plan, table: pd.DataFrame) -> list[BoardRow]:
-    """One row per board of the plan, in its order."""
-    rows = []
-    for board in plan.boards:
-        mine = table[table["board"].eq(encodable(board.name))]
-        sound = conclusive(mine)
-        failed = int(sound["verdict"].eq(Verdict.FAIL.value).sum())
-        rows.append(
-            BoardRow(
-                name=board.name,
-                soc=board.soc,
-                trials=len(sound),
-                failed=failed,
-                lost=len(lost(mine)),
-                faults=len(faulted(mine)),
-                bound=statistics.upper_bound(failed, len(sound)) if len(sound) else None,
-            )
+def boards(stock: Stock) -> Groups:
+    """One row per board, in the order of the plans."""
+    socs = {board.name: board.soc for campaign in stock.campaigns for board in campaign.plan.boards}
+    return _groups(stock.trials, "board", socs)
+
+
+def nights(stock: Stock) -> Groups:
+    """One row per campaign, in the order given."""
+    return _groups(stock.trials, "campaign", dict.fromkeys(stock.labels, ""), what="campaign")
+
+
+def _groups(table: pd.DataFrame, column: str, socs: dict[str, str], *, what: str = "board") -> Groups:
+    parts = {name: table[table[column].eq(encodable(name))] for name in socs}
+    counts = {name: counts_of(part) for name, part in parts.items()}
+    left_out = leave_one_out(counts, what=what)
+    rows = tuple(
+        GroupRow(
+            name=name,
+            soc=socs[name],
+            trials=counts[name].trials,
+            failed=counts[name].failed,
+            lost=len(lost(part)),
+            faults=len(faulted(part)),
+            bound=statistics.upper_bound(counts[name].failed, counts[name].trials) if counts[name].trials else None,
+            without=left_out.without.get(name),
         )
-    return rows
+        for name, part in parts.items()
+    )
+    return Groups(rows=rows, homogeneity=homogeneity(counts, what=what), leave_one_out=left_out)
 
 
 def outcomes(table: pd.DataFrame) -> list[OutcomeRow]:
     """Every outcome that was found, in the order of the model."""
-    counts = Counter(zip(table["outcome"].dropna(), table["verdict"].dropna(), strict=True))
+    found = judged(table)
+    counts = found.groupby([found["outcome"].astype(object), found["verdict"].astype(object)]).size().to_dict()
     rows = []
     for outcome in Outcome:
-        found = tuple((verdict, counts[outcome.value, verdict.value]) for verdict in Verdict)
-        total = sum(number for _, number in found)
+        verdicts = tuple((verdict, int(counts.get((outcome.value, verdict.value), 0))) for verdict in Verdict)
+        total = sum(number for _, number in verdicts)
         if total:
-            rows.append(OutcomeRow(outcome=outcome.value, meaning=MEANINGS[outcome], verdicts=found, total=total))
+            rows.append(OutcomeRow(outcome=outcome.value, meaning=MEANINGS[outcome], verdicts=verdicts, total=total))
     return rows
 
 
-def timings(table: pd.DataFrame) -> list[TimingRow]:
-    """Durations per phase, of conclusive trials whose fault fell in another phase or nowhere; then the time out of service."""
+def interrupted_updates(table: pd.DataFrame) -> tuple[Counts, bool]:
+    """Failures of the updates that may be pooled: those with a proved fault, or all where none had one; and whether faults count."""
+    pool = independent(table)
+    with_fault = faulted(pool)
+    return (counts_of(with_fault), True) if len(with_fault) else (counts_of(pool), False)
+
+
+def update_times(table: pd.DataFrame) -> np.ndarray:
+    """Seconds of the complete updates that no fault disturbed, from looking for the device to the confirmation."""
+    sound = independent(undisturbed(table))
+    sound = sound[sound["verdict"].eq(Verdict.PASS.value)]
+    phases = sound[[f"{phase}_s" for phase in UPDATE_PHASES]]
+    whole = phases["upload_s"].notna() & phases["install_s"].notna()
+    return np.asarray(phases[whole].sum(axis=1), dtype=np.float64)
+
+
+def phase_times(table: pd.DataFrame, phase: str) -> np.ndarray:
+    """Seconds of one phase in conclusive trials, without those whose fault fell into it."""
     sound = conclusive(table)
-    rows = []
-    for phase in PHASES:
-        undisturbed = sound[~sound["fault_phase"].eq(phase).fillna(value=False)]
-        rows.append(_timing(phase, undisturbed[f"{phase}_s"].dropna().tolist()))
-    rows.append(_timing("out of service", sound["downtime_s"].dropna().tolist()))
-    return [row for row in rows if row is not None]
+    sound = sound[~sound["fault_phase"].eq(phase)]
+    return np.asarray(sound[f"{phase}_s"].dropna(), dtype=np.float64)
 
 
-def _timing(name: str, durations: Sequence[float]) -> TimingRow | None:
-    if not durations:
-        return None
-    series = pd.Series(durations, dtype="float64")
-    return TimingRow(
-        name=name,
-        n=len(series),
-        p5=float(series.quantile(0.05)),
-        median=float(series.median()),
-        p95=float(series.quantile(0.95)) if len(series) >= P95_NEEDS else None,
-        most=float(series.max()),
-    )
+def downtimes(table: pd.DataFrame) -> np.ndarray:
+    """Seconds out of service, of conclusive trials in which they are known."""
+    return np.asarray(conclusive(table)["downtime_s"].dropna(), dtype=np.float64)
 
 
-def failure_bound(table: pd.DataFrame) -> tuple[int, int, float]:
-    """Failures, trials, and the exact bound for updates with a proved fault; for all conclusive ones where none had a fault."""
-    sound = faulted(table) if len(faulted(table)) else conclusive(table)
-    failed = int(sound["verdict"].eq(Verdict.FAIL.value).sum())
-    return failed, len(sound), statistics.upper_bound(failed, len(sound))
-
-
-def bound_if_lost_had_failed(table: pd.DataFrame, count: Tally) -> float:
-    """The bound of `failure_bound` if every lost trial had been a failure."""
-    failed, trials, _ = failure_bound(table)
-    return statistics.upper_bound(failed + count.lost, trials + count.lost)
+def pace(stock: Stock) -> Pace:
+    """How many conclusive trials the bench makes in an hour; campaigns follow each other, boards of one work side by side."""
+    spent = judged(stock.trials)
+    busy = spent.groupby([spent["campaign"].astype(object), spent["board"].astype(object)])["duration_s"].sum()
+    seconds = float(busy.groupby(level=0).max().sum()) if len(busy) else 0.0
+    sound = stock.count.conclusive
+    lacking = "" if sound and seconds else "no conclusive trial with a known duration"
+    return Pace(conclusive=sound, boards=spent["board"].nunique(), seconds=seconds, lacking=lacking)

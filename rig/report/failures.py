@@ -1,17 +1,23 @@
-"""What went wrong, trial by trial: the failures with an excerpt of their journals, and what the rig lost."""
+"""What went wrong, trial by trial: failed and lost trials with links to their evidence, and excerpts of the journals of some."""
 
 from __future__ import annotations
 
 import bisect
+import os
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
-from rig.model import Event, Json, Verdict
+import pandas as pd
+
+from rig.errors import StorageError
+from rig.model import Event, Json
+from rig.report.stock import Stock
+from rig.report.table import lost
 from rig.report.words import offset
-from rig.store import Campaign, TrialRecord
+from rig.store import Campaign
 
 EXCERPTS = 20
 """Failures whose journals are quoted; the others are listed with links to theirs."""
@@ -24,6 +30,8 @@ class Line:
     """One event of an excerpt; `key` marks those on which the judgement rests."""
 
     seq: int
+    t_ns: int
+    """Since the first cut."""
     when: str
     source: str
     text: str
@@ -40,86 +48,96 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One trial that needs a reader: the facts, the evidence, and how to repeat it."""
+    """One trial that needs a reader: the facts, the evidence, and how to repeat it.  `key` is unique within the page."""
 
+    key: str
     trial: str
+    campaign: str
     board: str
     phase: str
     verdict: str
     outcome: str
     reason: str
     stratum: str
-    seed: int
+    seed: str
+    operation: int | None
     replay: str
     links: tuple[Link, ...]
-    excerpt: tuple[Line, ...] = ()
-    left_out: int = 0
-    """Events of the journal that the excerpt does not show."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Failures with the same outcome in the same phase."""
+class Excerpt:
+    """What the journal of a trial says around the judgement; `left_out` counts the events that are not shown."""
 
-    outcome: str
-    phase: str
-    trials: tuple[str, ...]
-    boards: tuple[str, ...]
-
-
-def failures(campaign: Campaign, records: Sequence[TrialRecord]) -> list[Failure]:
-    """Every failed trial in the order of the plan, the first ones with an excerpt."""
-    failed = [record for record in records if record.judgement and record.judgement.verdict is Verdict.FAIL]
-    return [described(campaign, record, quoted=index < EXCERPTS) for index, record in enumerate(failed)]
+    lines: tuple[Line, ...]
+    left_out: int
+    events: tuple[Event, ...]
+    zero_ns: int
+    """The instant of the first cut."""
 
 
-def losses(campaign: Campaign, records: Sequence[TrialRecord]) -> list[Failure]:
-    """Every judged trial that says nothing about the device."""
-    lost = (Verdict.INCONCLUSIVE, Verdict.ERROR)
-    return [described(campaign, record) for record in records if record.judgement and record.judgement.verdict in lost]
+class Teller:
+    """Describes trials for a page that lies in `folder`, or for one beside its only campaign when None."""
 
+    def __init__(self, stock: Stock, folder: Path | None = None) -> None:
+        self._stock, self._folder = stock, folder
+        self._rows = {(label, trial): index for index, (label, trial) in enumerate(zip(stock.trials["campaign"], stock.trials["trial"], strict=True))}
 
-def grouped(failed: Sequence[Failure]) -> list[Group]:
-    """The failures by outcome and phase, the largest group first."""
-    counts = Counter((failure.outcome, failure.phase) for failure in failed)
-    groups = []
-    for (outcome, phase), _ in counts.most_common():
-        members = [failure for failure in failed if (failure.outcome, failure.phase) == (outcome, phase)]
-        boards = tuple(dict.fromkeys(failure.board for failure in members))
-        groups.append(Group(outcome=outcome, phase=phase, trials=tuple(failure.trial for failure in members), boards=boards))
-    return groups
+    def lost(self, most: int) -> list[Failure]:
+        """The first judged trials that say nothing about the device."""
+        return [self._described(row) for row in lost(self._stock.trials).head(most).itertuples()]
+
+    def told(self, label: str, trial: str) -> Failure:
+        """One judged trial."""
+        row = self._rows[label, trial]
+        return next(self._described(row) for row in self._stock.trials.iloc[row : row + 1].itertuples())
+
+    def _described(self, row: object) -> Failure:
+        values = row._asdict()  # type: ignore[attr-defined]
+        campaign = self._stock.campaign(values["campaign"])
+        phase = "control" if values["fault"] == "none" else values["fault_phase"]
+        return Failure(
+            key=self._stock.key(values["campaign"], values["trial"]),
+            trial=values["trial"],
+            campaign=values["campaign"],
+            board=values["board"],
+            phase=phase if isinstance(phase, str) else "",
+            verdict=values["verdict"],
+            outcome=values["outcome"],
+            reason=values["reason"],
+            stratum=values["stratum"],
+            seed=values["seed"],
+            operation=None if pd.isna(values["operation"]) else int(values["operation"]),
+            replay=f"rig replay {folder_argument(campaign)} {values['trial']}",
+            links=self._links(campaign, values["trial"]),
+        )
+
+    def _links(self, campaign: Campaign, trial: str) -> tuple[Link, ...]:
+        evidence = campaign.evidence(trial)
+        folder = campaign.trial_folder(trial)
+        shown = folder.relative_to(campaign.path) if self._folder is None else Path(os.path.relpath(folder, self._folder))
+        names = [file.name for file in evidence.files] if evidence else []
+        return tuple(Link(name=name, target=quote(f"{shown.as_posix()}/{name}")) for name in names)
+
+    def excerpt(self, label: str, trial: str) -> Excerpt | None:
+        """What the trial's journal says around its judgement; None where it cannot be read."""
+        campaign = self._stock.campaign(label)
+        try:
+            events = campaign.journal(trial).events
+        except StorageError:
+            return None
+        judgement = campaign.judgement(trial)
+        because = frozenset(judgement.because if judgement else ())
+        evidence = campaign.evidence(trial)
+        zero = evidence.faults[0].t_ns if evidence and evidence.faults else events[0].t_ns if events else 0
+        shown = _chosen(events, because)
+        lines = tuple(_line(event, zero, key=event.seq in because) for event in shown)
+        return Excerpt(lines=lines, left_out=len(events) - len(shown), events=events, zero_ns=zero)
 
 
 def folder_argument(campaign: Campaign) -> str:
     """The campaign's folder as a command line wants it, from where the report was asked for."""
     return shlex.quote(str(campaign.path))
-
-
-def described(campaign: Campaign, record: TrialRecord, *, quoted: bool = False) -> Failure:
-    """One judged trial for the page."""
-    trial, judgement = record.trial, record.judgement
-    assert judgement is not None
-    folder = campaign.trial_folder(trial.id).relative_to(campaign.path)
-    names = [file.name for file in record.evidence.files] if record.evidence else []
-    failure = Failure(
-        trial=trial.id,
-        board=trial.board,
-        phase=judgement.fault_phase or ("control" if trial.fault is None else ""),
-        verdict=judgement.verdict.value,
-        outcome=judgement.outcome.value,
-        reason=judgement.reason,
-        stratum=trial.stratum,
-        seed=trial.seed,
-        replay=f"rig replay {folder_argument(campaign)} {trial.id}",
-        links=tuple(Link(name=name, target=quote(f"{folder.as_posix()}/{name}")) for name in names),
-    )
-    if not quoted:
-        return failure
-    events = campaign.journal(trial.id).events
-    shown = _chosen(events, frozenset(judgement.because))
-    zero = record.evidence.faults[0].t_ns if record.evidence and record.evidence.faults else 0
-    lines = tuple(_line(event, zero, key=event.seq in judgement.because) for event in shown)
-    return replace(failure, excerpt=lines, left_out=len(events) - len(shown))
 
 
 def _chosen(events: Sequence[Event], because: frozenset[int]) -> list[Event]:
@@ -135,7 +153,7 @@ def _chosen(events: Sequence[Event], because: frozenset[int]) -> list[Event]:
 
 
 def _line(event: Event, zero_ns: int, *, key: bool) -> Line:
-    return Line(seq=event.seq, when=offset(event.t_ns - zero_ns), source=event.source, text=_worded(event, zero_ns), key=key)
+    return Line(seq=event.seq, t_ns=event.t_ns - zero_ns, when=offset(event.t_ns - zero_ns), source=event.source, text=_worded(event, zero_ns), key=key)
 
 
 def _worded(event: Event, zero_ns: int) -> str:

@@ -1,15 +1,13 @@
-"""Figures that stand in a row of a table: an interval on a common axis, a range of durations."""
+"""The figure that stands in a row of a table: an interval on a common axis, the baseline's in grey beneath it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from rig.report.breakdown import Share, TimingRow
+from rig.report.breakdown import Share
 from rig.report.svg import Svg
-from rig.report.words import seconds
 
 _WIDTH, _PAD = 430.0, 16.0
 _STARTS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.88, 0.92, 0.96, 0.98, 0.99, 0.996, 0.998)
@@ -38,11 +36,14 @@ class ShareAxis:
             figure.text(self._x(mark), 12, f"{label} %", "tick", anchor="middle")
         return figure.done()
 
-    def row(self, share: Share) -> Markup:
-        """One interval with its share."""
-        figure = Svg(_WIDTH, 22, classes="ival")
+    def row(self, share: Share, before: Share | None = None) -> Markup:
+        """One interval with its share, and that of the baseline where there is one."""
+        figure = Svg(_WIDTH, 24, classes="ival")
         for mark in self._marks:
-            figure.line(self._x(mark), 0, self._x(mark), 22, "grid")
+            figure.line(self._x(mark), 0, self._x(mark), 24, "grid")
+        if before is not None:
+            figure.line(self._x(before.low), 17, self._x(before.high), 17, "ivb")
+            figure.circle(self._x(before.passed_share), 17, 2.4, "ptb")
         bad = " bad" if share.failed else ""
         left, right = self._x(share.low), self._x(share.high)
         figure.line(left, 11, right, 11, f"iv{bad}")
@@ -55,38 +56,3 @@ class ShareAxis:
             else:
                 figure.circle(x, 11, 4, "pt")
         return figure.done()
-
-
-class DurationAxis:
-    """A common logarithmic axis for durations."""
-
-    def __init__(self, rows: Sequence[TimingRow]) -> None:
-        shortest = min((row.p5 for row in rows if row.p5 > 0), default=0.01)
-        longest = max((row.most for row in rows if row.most > 0), default=10.0)
-        self._low = math.floor(math.log10(max(shortest, 1e-3)))
-        self._high = max(math.ceil(math.log10(max(longest, 1e-3))), self._low + 1)
-
-    def _x(self, duration: float) -> float:
-        place = (math.log10(max(duration, 10.0**self._low)) - self._low) / (self._high - self._low)
-        return _PAD + place * (_WIDTH - 2 * _PAD)
-
-    def scale(self) -> Markup:
-        """The axis itself, for the head of the column."""
-        figure = Svg(_WIDTH, 16, classes="ival")
-        for exponent in range(self._low, self._high + 1):
-            figure.text(self._x(10.0**exponent), 12, _decade(exponent), "tick", anchor="middle")
-        return figure.done()
-
-    def row(self, row: TimingRow) -> Markup:
-        """From the 5th to the 95th percentile, the median, and the longest as a stroke."""
-        figure = Svg(_WIDTH, 22, classes="ival")
-        for exponent in range(self._low, self._high + 1):
-            figure.line(self._x(10.0**exponent), 0, self._x(10.0**exponent), 22, "grid")
-        figure.line(self._x(row.p5), 11, self._x(row.p95 if row.p95 is not None else row.most), 11, "iv dur")
-        figure.line(self._x(row.most), 6, self._x(row.most), 16, "most")
-        figure.circle(self._x(row.median), 11, 4, "pt dur")
-        return figure.done()
-
-
-def _decade(exponent: int) -> str:
-    return f"{10**exponent} s" if exponent >= 0 else seconds(10.0**exponent)

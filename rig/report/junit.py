@@ -1,4 +1,4 @@
-"""JUnit XML for CI: one case per scenario, stratum and fault, and one per scenario for its acceptance.
+"""JUnit XML for CI: one case per scenario, stratum and fault, one per scenario for its acceptance, one per release gate.
 
 Names hold no counts, so that a CI server recognises a case from run to run.  A trial is a data point inside a case, never a case:
 servers limit files to some 30 MB and treat equal names as one.
@@ -7,28 +7,37 @@ servers limit files to some 30 MB and treat equal names as one.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # only written, never parsed
-from collections.abc import Iterator, Mapping, Sequence
 
-from rig.accept import Decision, Word
-from rig.model import Trial, Verdict
+import pandas as pd
+
+from rig.accept import Decision, Word, decide_campaign
 from rig.report import statistics
-from rig.report.failures import described, folder_argument
-from rig.report.table import fault_name
-from rig.report.words import at_most, visible
-from rig.store import Campaign, TrialRecord
+from rig.report.failures import Failure, Teller
+from rig.report.gating import GateResult, State
+from rig.report.stock import Stock
+from rig.report.table import conclusive, failed, judged
+from rig.report.verdict import Findings
+from rig.report.words import at_most, encodable, visible
 
 _LISTED = 200
 
 
-def junit_xml(campaign: Campaign, records: Sequence[TrialRecord], decisions: Mapping[str, Decision]) -> bytes:
+def junit_xml(of: Findings, teller: Teller) -> bytes:
     """The document, UTF-8."""
     suites = ET.Element("testsuites", name="rig")
-    for scenario, decision in decisions.items():
-        mine = [record for record in records if record.trial.scenario == scenario]
-        suite = ET.SubElement(suites, "testsuite", name=visible(scenario), timestamp=campaign.provenance.created[:19])
-        _acceptance(suite, scenario, decision)
-        for (stratum, fault), group in _groups(mine):
-            _case(suite, f"rig.{scenario}.{fault}", stratum, campaign, group)
+    stock = of.stock
+    for scenario in dict.fromkeys(scenario.name for campaign in stock.campaigns for scenario in campaign.plan.scenarios):
+        suite = ET.SubElement(suites, "testsuite", name=visible(scenario), timestamp=stock.campaigns[0].provenance.created[:19])
+        _acceptance(suite, scenario, _decision(stock, scenario))
+        mine = stock.trials[stock.trials["scenario"].eq(encodable(scenario))]
+        groups = mine.groupby([mine["stratum"].astype(object), mine["fault"].astype(object)], sort=True)
+        for (stratum, fault), group in groups:
+            _case(suite, f"rig.{scenario}.{fault}", str(stratum), group, teller)
+    if of.gates:
+        gates = ET.SubElement(suites, "testsuite", name="gates", timestamp=stock.campaigns[0].provenance.created[:19])
+        for result in of.gates:
+            _gate(gates, result)
+    for suite in suites:
         for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
             suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
         suite.set("tests", str(len(suite)))
@@ -37,14 +46,10 @@ def junit_xml(campaign: Campaign, records: Sequence[TrialRecord], decisions: Map
     return document + b"\n"
 
 
-def _groups(records: Sequence[TrialRecord]) -> Iterator[tuple[tuple[str, str], list[TrialRecord]]]:
-    """The records by what their trials were planned to be, in an order that does not depend on the plan's draw."""
-
-    def key(trial: Trial) -> tuple[str, str]:
-        return trial.stratum, fault_name(trial.fault)
-
-    for wanted in sorted({key(record.trial) for record in records}):
-        yield wanted, [record for record in records if key(record.trial) == wanted]
+def _decision(stock: Stock, scenario: str) -> Decision:
+    """The decisions of all campaigns on a scenario, as one."""
+    mine = {name: decision for name, decision in stock.decisions.items() if name == scenario or name.endswith(f": {scenario}")}
+    return decide_campaign(mine)
 
 
 def _acceptance(suite: ET.Element, scenario: str, decision: Decision) -> None:
@@ -55,28 +60,34 @@ def _acceptance(suite: ET.Element, scenario: str, decision: Decision) -> None:
         ET.SubElement(case, "error", type="INCONCLUSIVE", message=visible(decision.reason))
 
 
-def _case(suite: ET.Element, classname: str, name: str, campaign: Campaign, group: Sequence[TrialRecord]) -> None:
-    spent = sum(record.evidence.duration_ns for record in group if record.evidence) / 1e9
+def _gate(suite: ET.Element, result: GateResult) -> None:
+    case = ET.SubElement(suite, "testcase", classname="rig.gates", name=visible(result.gate.id), time="0")
+    message = visible(f"{result.gate.require}: {result.measured}, limit {result.limit}" + (f"; {result.why}" if result.why else ""))
+    if result.state is State.FAIL:
+        ET.SubElement(case, "failure", type="FAIL", message=message)
+    elif result.state is State.NOT_DECIDED:
+        ET.SubElement(case, "error", type="NOT_DECIDED", message=message)
+
+
+def _case(suite: ET.Element, classname: str, name: str, group: pd.DataFrame, teller: Teller) -> None:
+    spent = float(group["duration_s"].sum())
     case = ET.SubElement(suite, "testcase", classname=visible(classname), name=visible(name), time=f"{spent:.3f}")
-    judged = [record.judgement for record in group if record.judgement]
-    sound = [judgement for judgement in judged if judgement.verdict in (Verdict.PASS, Verdict.FAIL)]
-    failed = [record for record in group if record.judgement and record.judgement.verdict is Verdict.FAIL]
-    if failed:
-        bound = at_most(statistics.upper_bound(len(failed), len(sound)))
-        message = f"{len(failed)} of {len(sound)} trials failed; at most {bound} of such updates would, at 95 % confidence"
+    ran, sound, bad = judged(group), conclusive(group), failed(group)
+    if len(bad):
+        bound = at_most(statistics.upper_bound(len(bad), len(sound)))
+        message = f"{len(bad)} of {len(sound)} trials failed; at most {bound} of such updates would, at 95 % confidence"
         failure = ET.SubElement(case, "failure", type="FAIL", message=message)
-        failure.text = "\n".join(visible(_told(campaign, record)) for record in failed[:_LISTED])
-        if len(failed) > _LISTED:
-            failure.text += f"\nand {len(failed) - _LISTED} more in report.html"
-        links = (link.target for record in failed[:_LISTED] for link in described(campaign, record).links)
-        ET.SubElement(case, "system-out").text = "\n".join(f"[[ATTACHMENT|{target}]]" for target in links)  # as GitLab wants it
-    elif not sound:
-        reason = "no trial has been run" if not judged else f"none of {len(judged)} trials says anything about the device"
+        told = [teller.told(str(row.campaign), str(row.trial)) for row in bad.head(_LISTED).itertuples()]
+        failure.text = "\n".join(visible(_line(one)) for one in told)
+        if len(bad) > _LISTED:
+            failure.text += f"\nand {len(bad) - _LISTED} more in report.html"
+        targets = (link.target for one in told for link in one.links)
+        ET.SubElement(case, "system-out").text = "\n".join(f"[[ATTACHMENT|{target}]]" for target in targets)  # as GitLab wants it
+    elif not len(sound):
+        reason = "no trial has been run" if not len(ran) else f"none of {len(ran)} trials says anything about the device"
         ET.SubElement(case, "skipped", message=reason)
 
 
-def _told(campaign: Campaign, record: TrialRecord) -> str:
-    judgement = record.judgement
-    assert judgement is not None
-    where = f"{record.trial.id} on {record.trial.board}: {judgement.outcome.value} in {judgement.fault_phase or 'no fault'}"
-    return f"{where}; {judgement.reason}; rig replay {folder_argument(campaign)} {record.trial.id}"
+def _line(one: Failure) -> str:
+    where = "no fault" if one.phase == "control" else one.phase or "no fault"
+    return f"{one.trial} on {one.board}: {one.outcome} in {where}; {one.reason}; {one.replay}"

@@ -3,135 +3,304 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from rig.accept import Decision, Tally, Word, tally
+from rig.gates import Gates
 from rig.model import Json, Protocol
-from rig.report import breakdown, cutmap, failures, statistics, words
-from rig.report.figures import DurationAxis, ShareAxis
+from rig.report import breakdown, cutmap, interference, scorecard, trend, words
+from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argument
+from rig.report.figures import ShareAxis
+from rig.report.gating import GateResult
+from rig.report.signatures import Member, Signature
+from rig.report.statistics.releases import ReleaseComparison, compare_failures
+from rig.report.statistics.unseen import Unseen, unseen_share
+from rig.report.stock import Stock
 from rig.report.table import PARQUET_HINT
-from rig.store import Campaign, TrialRecord, layout
+from rig.report.timeline import timeline
+from rig.report.timing import ChangeAxis
+from rig.report.verdict import Findings, Verdict, bound_if_lost, figures, steps
+from rig.store import layout
 
 _LISTED = 100
 """Rows of trials lost to the rig that the page shows; all are in the table beside it."""
+_MEMBERS = 40
+"""Trials of a signature that are listed."""
+_GAPS = 6
 _PROTOCOLS = {Protocol.SMP: "SMP over BLE, MCUboot", Protocol.SECURE_DFU: "Nordic Secure DFU over BLE"}
-_CLAIMS = (0.01, 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What the page is made of."""
+    """What the page is made of.  `folder` is where it will lie, None for beside its only campaign."""
 
-    campaign: Campaign
-    records: tuple[TrialRecord, ...]
-    table: pd.DataFrame
-    decisions: Mapping[str, Decision]
-    decision: Decision
+    findings: Findings
+    verdict: Verdict
+    gates: Gates | None
     summary: Mapping[str, Json]
-    has_parquet: bool
+    products: frozenset[str]
+    """Names of the files that are written beside the page."""
+    folder: Path | None
+
+    @property
+    def stock(self) -> Stock:
+        return self.findings.stock
+
+    @property
+    def baseline(self) -> Stock | None:
+        return self.findings.baseline
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One of the five numbers at the top; `tone` is ok, bad, warn or nothing."""
+class Told:
+    """A signature as the page tells it: some members in full, the first with an excerpt, the worst of all with a figure."""
 
-    label: str
-    value: str
-    note: str
-    tone: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Something to do next, and the command for it."""
-
-    text: str
-    command: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alteration:
-    """A trial whose stored evidence is not what it was."""
-
-    trial: str
-    complaints: tuple[str, ...]
+    signature: Signature
+    members: tuple[Failure, ...]
+    more: int
+    first: Failure
+    excerpt: Excerpt | None
+    clock: Markup | None
 
 
 def render(contents: Contents) -> str:
     """The page as text."""
-    records, table, plan = contents.records, contents.table, contents.campaign.plan
-    judgements = {record.trial.id: record.judgement for record in records if record.judgement}
-    count = tally((record.trial for record in records), judgements)
-    failed = failures.failures(contents.campaign, records)
-    lost = failures.losses(contents.campaign, records)
-    shares, durations = breakdown.recovery(table), breakdown.timings(table)
-    cuts = cutmap.proved_cuts(records)
-    share_axis, duration_axis = ShareAxis(shares), DurationAxis(durations)
-    return _template().render(
-        word=contents.decision.word.value.capitalize(),
-        reason=contents.decision.reason,
-        versions=_versions(records),
-        target=_target(records),
-        identity=_identity(contents),
-        figures=_figures(contents, count),
-        decisions=contents.decisions,
-        steps=_steps(contents, count, failed, lost),
-        shares=[(share, share_axis.row(share)) for share in shares],
-        share_scale=share_axis.scale(),
-        maps=[figure for figure in (cutmap.map_by_time(plan, cuts, table), cutmap.map_by_operation(plan, cuts)) if figure],
-        cuts=len(cuts),
-        failures=failed,
-        groups=failures.grouped(failed),
-        lost=lost[:_LISTED],
-        lost_total=len(lost),
-        pending=len(contents.campaign.pending_trials()),
-        interrupted=_interrupted(contents),
-        bound_if_lost=breakdown.bound_if_lost_had_failed(table, count) if count.lost and count.conclusive else None,
-        boards=breakdown.boards(plan, table),
-        timings=[(row, duration_axis.row(row)) for row in durations],
-        duration_scale=duration_axis.scale(),
-        p95_needs=breakdown.P95_NEEDS,
-        outcomes=breakdown.outcomes(table),
-        count=count,
-        alterations=_alterations(contents),
-        plan=plan,
-        provenance=contents.campaign.provenance,
-        images=_images(records),
-        staged=sum(record.trial.staged for record in records),
-        parquet_hint="" if contents.has_parquet else PARQUET_HINT,
-        files=layout,
-        folder=failures.folder_argument(contents.campaign),
-        summary=_script_json(contents.summary),
-    )
+    return _template().render(_Page(contents).values())
+
+
+class _Page:
+    """Computes what the template shows."""
+
+    def __init__(self, contents: Contents) -> None:
+        self.contents, self.stock, self.baseline = contents, contents.stock, contents.baseline
+        self.findings = contents.findings
+        self.teller = Teller(self.stock, contents.folder)
+        self._listed: set[Member] = {
+            member for signature in self.findings.signatures for member in signature.members[:_MEMBERS]
+        }
+        self._home = {
+            (member.label, member.trial): signature.id for signature in self.findings.signatures for member in signature.members
+        }
+
+    def values(self) -> dict[str, Any]:
+        contents, stock, trials = self.contents, self.stock, self.stock.trials
+        return {
+            "verdict": contents.verdict,
+            "word": contents.verdict.word.value,
+            "release": self._release,
+            "baseline": self._baseline_name,
+            "identity": self._identity(),
+            "single": stock.single,
+            "alterations": stock.alterations,
+            "compared": stock.compared,
+            "figures": figures(self.findings),
+            "gates": contents.gates,
+            "results": self.findings.gates,
+            "anchors": _ANCHORS,
+            "decisions": stock.decisions,
+            "purposes": {scenario.name: scenario.purpose for campaign in stock.campaigns for scenario in campaign.plan.scenarios},
+            "steps": steps(self.findings, contents.verdict),
+            **self._recovery(),
+            **self._cuts(),
+            "signatures": [self._told(index, signature) for index, signature in enumerate(self.findings.signatures)],
+            "failed": stock.count.failed,
+            "count": stock.count,
+            **self._groups(),
+            **self._rig(),
+            "timing": self.findings.timing,
+            "change": ChangeAxis(self.findings.timing.phases),
+            "levels": interference.levels(trials),
+            "nights": trend.figure(trend.nights(stock, self.baseline)),
+            "practices": scorecard.section(stock),
+            "outcomes": breakdown.outcomes(trials),
+            **self._method(),
+        }
+
+    @cached_property
+    def _release(self) -> str:
+        """The version under test, when there is only one."""
+        versions = list(dict.fromkeys(self.stock.trials["new_version"].astype(object)))
+        return str(versions[0]) if len(versions) == 1 else ""
+
+    @property
+    def _baseline_name(self) -> str:
+        if self.baseline is None:
+            return ""
+        versions = list(dict.fromkeys(map(str, self.baseline.trials["new_version"].astype(object))))
+        return versions[0] if len(versions) == 1 and versions[0] != self._release else "the baseline"
+
+    def _identity(self) -> list[str]:
+        stock = self.stock
+        trials = stock.trials
+        spent = float(trials["duration_s"].sum())
+        simulated = any(campaign.plan.clock == "virtual" for campaign in stock.campaigns)
+        protocols = [_PROTOCOLS[Protocol(name)] for name in dict.fromkeys(trials["protocol"].astype(object))]
+        pairs = list(dict.fromkeys(zip(trials["old_version"].astype(object), trials["new_version"].astype(object), strict=True)))
+        versions = [" \N{RIGHTWARDS ARROW} ".join(pairs[0])] if len(pairs) == 1 else [f"{len(pairs)} pairs of versions"] if pairs else []
+        started = min(campaign.provenance.created for campaign in stock.campaigns)
+        return [
+            *versions,
+            *protocols,
+            words.count(len({board.name for campaign in stock.campaigns for board in campaign.plan.boards}), "board"),
+            started.replace("T", " ").replace("+00:00", " UTC"),
+            f"{words.seconds(spent)} of trials" + (" (simulated time)" if simulated else ""),
+            stock.labels[0] if stock.single else words.count(len(stock.labels), "campaign"),
+        ]
+
+    def _recovery(self) -> dict[str, Any]:
+        shares = breakdown.recovery(self.stock.trials)
+        before = {share.name: share for share in breakdown.recovery(self.baseline.trials)} if self.baseline else {}
+        axis = ShareAxis(shares)
+        return {
+            "shares": [(share, axis.row(share, before.get(share.name))) for share in shares],
+            "share_scale": axis.scale(),
+            "comparison": self._comparison(),
+        }
+
+    def _comparison(self) -> ReleaseComparison | None:
+        if self.baseline is None:
+            return None
+        return compare_failures(
+            breakdown.interrupted_updates(self.stock.trials)[0], breakdown.interrupted_updates(self.baseline.trials)[0]
+        )
+
+    def _cuts(self) -> dict[str, Any]:
+        stock, stretches = self.stock, self.findings.stretches
+        cuts = cutmap.proved_cuts(stock)
+        by_operation = cutmap.map_by_operation(stock, cuts, stretches, self._anchor)
+        by_time = cutmap.map_by_time(stock, cuts, self._anchor)
+        named = (("By flash operation", by_operation), ("By time", by_time))
+        gaps = sorted(
+            ((first, last, stretch) for stretch in stretches for first, last in stretch.gaps()[:_GAPS]),
+            key=lambda gap: (gap[0] - gap[1], gap[2].phase, gap[0]),
+        )
+        return {
+            "maps": [(name, figure) for name, figure in named if figure is not None],
+            "cuts": len(cuts),
+            "stretches": stretches,
+            "gaps": gaps[:_GAPS],
+        }
+
+    def _anchor(self, label: str, trial: str) -> str:
+        """The element that tells about a failed trial: its own line, or its signature where that lists others."""
+        signature = self._home.get((label, trial))
+        listed = any((member.label, member.trial) == (label, trial) for member in self._members_of(signature))
+        return f"trial-{self.stock.key(label, trial)}" if listed else f"S{signature}"
+
+    @cache  # noqa: B019 - lives as long as the page is made
+    def _members_of(self, signature: str | None) -> tuple[Member, ...]:
+        return next((one.members[:_MEMBERS] for one in self.findings.signatures if one.id == signature), ())
+
+    def _told(self, index: int, signature: Signature) -> Told:
+        members = tuple(self.teller.told(member.label, member.trial) for member in signature.members[:_MEMBERS])
+        first = signature.members[0]
+        excerpt = self.teller.excerpt(first.label, first.trial) if index < EXCERPTS else None
+        folder = self.stock.campaign(first.label).trial_folder(first.trial)
+        return Told(
+            signature=signature,
+            members=members,
+            more=len(signature.members) - len(members),
+            first=members[0],
+            excerpt=excerpt,
+            clock=timeline(excerpt, folder, f"clock-{signature.id}") if excerpt is not None and index == 0 else None,
+        )
+
+    def _groups(self) -> dict[str, Any]:
+        return {"boards": breakdown.boards(self.stock), "campaigns": None if self.stock.single else breakdown.nights(self.stock)}
+
+    def _rig(self) -> dict[str, Any]:
+        trials = self.stock.trials
+        return {
+            "lost": self.teller.lost(_LISTED),
+            "pending": int(trials["verdict"].isna().sum()),
+            "interrupted": self._interrupted(),
+            "bound_if_lost": bound_if_lost(self.stock),
+        }
+
+    def _interrupted(self) -> list[str]:
+        """The folders of interrupted attempts, relative to their campaign."""
+        trials = self.stock.trials
+        torn = trials[trials["interrupted"].gt(0)]
+        found = []
+        for label, trial in zip(torn["campaign"], torn["trial"], strict=True):
+            campaign = self.stock.campaign(label)
+            found += [folder.relative_to(campaign.path).as_posix() for folder in campaign.aside(trial)]
+        return found
+
+    def _method(self) -> dict[str, Any]:
+        stock, contents = self.stock, self.contents
+        return {
+            "staged": int(stock.trials["staged"].astype(bool).sum()),
+            "unseen": self._unseen(),
+            "simulated": [label for label, c in zip(stock.labels, stock.campaigns, strict=True) if c.plan.clock == "virtual"],
+            "sources": list(zip(stock.labels, stock.campaigns, strict=True)),
+            "images": self._images(),
+            "files": layout,
+            "products": contents.products,
+            "parquet_hint": "" if layout.TABLE_PARQUET in contents.products else PARQUET_HINT,
+            "command": " ".join(folder_argument(campaign) for campaign in stock.campaigns),
+            "summary": _script_json(contents.summary),
+        }
+
+    def _unseen(self) -> Unseen:
+        """Behaviour not seen yet, where a signature is an outcome in a phase, or the signature of a failure."""
+        trials = self.stock.trials
+        passed = trials[trials["verdict"].eq("PASS")]
+        usual = passed.groupby([passed["outcome"].astype(object), passed["fault_phase"].astype(object).fillna("")]).size()
+        return unseen_share([*map(int, usual), *(len(signature.members) for signature in self.findings.signatures)])
+
+    def _images(self) -> list[tuple[str, str]]:
+        """Every update package, by the path it was read from, and its SHA-256."""
+        return sorted({item for campaign in self.stock.campaigns for item in campaign.provenance.images.items()})
+
+
+_ANCHORS: Mapping[str, str] = {
+    "failures": "failures",
+    "failure_probability": "phases",
+    "flash_coverage": "cuts",
+    "spoiled_accepted": "outcomes",
+    "update_time": "timing",
+    "downtime": "timing",
+    "lost_to_rig": "rig",
+    "faults_proved": "rig",
+    "practices": "practices",
+}
+"""Which section tells more about a kind of gate."""
 
 
 @cache
 def _template() -> Template:
     """The template with its style sheet; everything that it shows is escaped unless it is markup already."""
     here = resources.files("rig.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
+    )
     environment.filters |= {
         "visible": words.visible,
         "percent": words.percent,
         "at_most": words.at_most,
         "seconds": words.seconds,
+        "signed_seconds": words.signed_seconds,
+        "signed_percent": words.signed_percent,
         "phase": words.phase,
         "thousands": lambda number: f"{number:,}",
     }
-    environment.globals |= {"counted": words.count, "bounds": words.bounds, "DASH": words.DASH}
+    environment.globals |= {"counted": words.count, "bounds": words.bounds, "DASH": words.DASH, "listed": words.listed}
     environment.globals["style"] = Markup(here.joinpath("report.css").read_text("utf-8"))  # noqa: S704 - our own file
     # Whatever a template forgets to filter still cannot smuggle in direction marks or control characters.
     environment.finalize = _finalized
-    return environment.from_string(here.joinpath("report.html.j2").read_text("utf-8"))
+    return environment.get_template("report.html.j2")
 
 
 def _finalized(value: Any) -> Any:
@@ -146,125 +315,6 @@ def _script_json(value: Mapping[str, Json]) -> Markup:
     return Markup(text)  # noqa: S704 - escaped above
 
 
-def _versions(records: Sequence[TrialRecord]) -> str:
-    """What was updated to what, when the whole campaign agrees on it."""
-    pairs = {(record.trial.old.version, record.trial.new.version) for record in records}
-    return " \N{RIGHTWARDS ARROW} ".join(pairs.pop()) if len(pairs) == 1 else ""
-
-
-def _target(records: Sequence[TrialRecord]) -> str:
-    """The version under test, when there is only one."""
-    versions = {record.trial.new.version for record in records}
-    return versions.pop() if len(versions) == 1 else ""
-
-
-def _identity(contents: Contents) -> list[str]:
-    plan, provenance = contents.campaign.plan, contents.campaign.provenance
-    spent = sum(record.evidence.duration_ns for record in contents.records if record.evidence) / 1e9
-    protocols = dict.fromkeys(_PROTOCOLS[trial.protocol] for trial in plan.trials)
-    return [
-        *protocols,
-        words.count(len(plan.boards), "board"),
-        provenance.created.replace("T", " ").replace("+00:00", " UTC"),
-        f"{words.seconds(spent)} on the bench" + (" (simulated time)" if plan.clock == "virtual" else ""),
-        plan.campaign,
-    ]
-
-
-def _figures(contents: Contents, count: Tally) -> list[Figure]:
-    table = contents.table
-    return [_tried(table, count), _failed(count), _bound(table), _proved(count), _downtime(table)]
-
-
-def _tried(table: pd.DataFrame, count: Tally) -> Figure:
-    cut = len(breakdown.faulted(table))
-    note = f"{cut:,} with a proved power cut; {count.lost:,} lost to the rig"
-    if count.attempted < count.planned:
-        note += f"; {count.planned - count.attempted:,} still to be run"
-    return Figure(label="Updates tried, with and without faults", value=f"{count.attempted:,}", note=note)
-
-
-def _failed(count: Tally) -> Figure:
-    note = ", ".join(f"{number:,} {outcome}" for outcome, number in count.failures.items())
-    if not count.conclusive:
-        return Figure(label="Did not recover by themselves", value=words.DASH, note="no conclusive trial")
-    tone = "bad" if count.failed else "ok"
-    note = note or f"none of {count.conclusive:,} conclusive trials"
-    return Figure(label="Did not recover by themselves", value=f"{count.failed:,}", note=note, tone=tone)
-
-
-def _bound(table: pd.DataFrame) -> Figure:
-    failed, trials, bound = breakdown.failure_bound(table)
-    label = "Chance of that per interrupted update, at most"
-    if not trials:
-        return Figure(label=label, value=words.DASH, note="no conclusive trial")
-    kind = "with a proved fault" if len(breakdown.faulted(table)) else "without fault; no fault was proved"
-    return Figure(label=label, value=words.at_most(bound), note=f"95 % confidence; {failed:,} failed of {trials:,} {kind}")
-
-
-def _proved(count: Tally) -> Figure:
-    label = "Faults proved by independent evidence"
-    if not count.faults_due:
-        return Figure(label=label, value=words.DASH, note="no fault was due")
-    share = count.faults_proved / count.faults_due
-    return Figure(label=label, value=words.percent(share), note=f"{count.faults_proved:,} of {count.faults_due:,}")
-
-
-def _downtime(table: pd.DataFrame) -> Figure:
-    row = next((row for row in breakdown.timings(table) if row.name == "out of service"), None)
-    label = "Application out of service, median"
-    if row is None:
-        return Figure(label=label, value=words.DASH, note="not measured")
-    tail = f"95 % within {words.seconds(row.p95)}" if row.p95 is not None else f"longest {words.seconds(row.most)}"
-    return Figure(label=label, value=words.seconds(row.median), note=f"{tail}; {words.count(row.n, 'trial')}")
-
-
-def _steps(contents: Contents, count: Tally, failed: Sequence[failures.Failure], lost: Sequence[failures.Failure]) -> list[Step]:
-    """What to do next, the most urgent first."""
-    folder, steps = failures.folder_argument(contents.campaign), list[Step]()
-    for group in failures.grouped(failed)[:5]:
-        where = "with no fault at all" if group.phase == "control" else f"after a cut in {words.phase(group.phase)}"
-        text = f"Find out why {words.count(len(group.trials), 'update')} ended {group.outcome} {where} on {_some(group.boards)}."
-        steps.append(Step(text=text, command=f"rig replay {folder} {group.trials[0]}"))
-    if count.attempted < count.planned:
-        text = f"Run the remaining {words.count(count.planned - count.attempted, 'trial')}."
-        steps.append(Step(text=text, command=f"rig resume {folder}"))
-    if contents.decision.word is Word.INCONCLUSIVE and lost:
-        (reason, times), *_ = Counter(loss.reason for loss in lost).most_common(1)
-        steps.append(Step(text=f"Repair the rig. The commonest reason for a lost trial ({words.count(times, 'time')}): {reason}."))
-    text = "To show a failure probability below 1 % takes"
-    first, second = (f"{statistics.trials_needed(p):,}" for p in _CLAIMS)
-    steps.append(Step(text=f"{text} {first} interrupted updates without a failure, below 0.1 % {second} (95 % confidence)."))
-    return steps
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _interrupted(contents: Contents) -> list[str]:
-    """The folders of interrupted attempts, relative to the campaign."""
-    campaign = contents.campaign
-    folders = (folder for record in contents.records if record.interrupted for folder in campaign.aside(record.trial.id))
-    return [folder.relative_to(campaign.path).as_posix() for folder in folders]
-
-
-def _alterations(contents: Contents) -> list[Alteration]:
-    """Trials whose journal was damaged when it was closed, or whose files have changed since."""
-    found = []
-    for record in contents.records:
-        complaints = (*(record.evidence.complaints if record.evidence else ()), *contents.campaign.altered(record))
-        if complaints:
-            found.append(Alteration(trial=record.trial.id, complaints=complaints))
-    return found
-
-
-def _images(records: Sequence[TrialRecord]) -> list[tuple[str, str, int, str]]:
-    """Role, version, size and SHA-256 of every package used."""
-    found = {}
-    for record in records:
-        trial = record.trial
-        for role, image in (("updated from", trial.old), ("updated to", trial.new), ("updated once more to", trial.again)):
-            if image is not None:
-                found[image.sha256, role] = (role, image.version, image.size, image.sha256)
-    return list(found.values())
+def gate_lines(results: Sequence[GateResult]) -> list[str]:
+    """The gates as lines of text, for terminals."""
+    return [f"{result.gate.id:6} {result.state.value:12} {result.measured:>14} {result.limit:>12}  {result.gate.require}" for result in results]

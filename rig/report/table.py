@@ -1,95 +1,174 @@
-"""Stored trials as a table, one row per planned trial; and that table as files."""
+"""Stored trials as a table, one row per planned trial, and their cuts as another; and the first as files.
+
+A million trials must fit into memory, so columns are filled value by value: text as codes into a list of the different values,
+numbers as machine numbers.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Sequence
-from typing import Any
+from array import array
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 
-from rig.model import Json, Phase, PowerCut
+from rig.model import Outcome, Phase, Verdict
 from rig.report.words import encodable
-from rig.store import Plan, TrialRecord
+from rig.store import IndexedTrial
 
 PHASES = tuple(phase.value for phase in Phase)
-_SECONDS = ("off_s", "into_phase_s", "downtime_s", "duration_s", *(f"{phase}_s" for phase in PHASES))
-_COUNTS = ("repeat", "operation", "device_attempts", "events", "interrupted")
-_FLAGS = ("staged", "fault_requested", "fault_delivered", "fault_proved")
+CONCLUSIVE = (Verdict.PASS.value, Verdict.FAIL.value)
+LOST = (Verdict.INCONCLUSIVE.value, Verdict.ERROR.value)
 PARQUET_HINT = "trials.parquet was not written: pip install 'rig-ota[parquet]'"
 
+_TEXT = (
+    *("campaign", "scenario", "board", "soc", "protocol", "stratum", "old_version", "new_version", "request", "expect", "spoiled"),
+    *("fault", "trigger", "verdict", "outcome", "reason", "fault_phase", "complaints"),
+)
+_NAMES = ("trial", "seed")
+_NUMBERS = ("off_s", "into_phase_s", "downtime_s", "duration_s", *(f"{phase}_s" for phase in PHASES))
+_COUNTS = ("repeat", "operation", "device_attempts", "events", "interrupted")
+_FLAGS = ("staged", "inspect", "fault_requested", "fault_delivered", "fault_proved")
+COLUMNS = (
+    *("campaign", "trial", "scenario", "board", "soc", "protocol", "stratum", "seed", "old_version", "new_version", "request"),
+    *("expect", "spoiled", "staged", "inspect", "fault", "trigger", "off_s", "repeat", "verdict", "outcome", "reason"),
+    *("fault_requested", "fault_delivered", "fault_proved", "fault_phase", "into_phase_s", "operation"),
+    *("device_attempts", "downtime_s", "duration_s", "events", "interrupted", "complaints"),
+    *(f"{phase}_s" for phase in PHASES),
+)
+CUT_COLUMNS = ("row", "phase", "into_s", "operation")
+Value = str | int | float | bool | None
 
-def trial_table(plan: Plan, records: Sequence[TrialRecord]) -> pd.DataFrame:
-    """Every planned trial with what was decided, done and found; what is not known is missing, never zero.
 
-    Times are seconds.  `into_phase_s` and `operation` say where the first fault fell, counted from the start of `fault_phase`.
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """`trials` has the columns of `COLUMNS`; `cuts` one row per proved cut of a conclusive trial, whose `row` counts the trials' rows.
+
+    Times are seconds; what is not known is missing, never zero.  `into_phase_s`, `into_s` and `operation` count from the start of
+    the phase in which the fault fell; in `trials` they are those of the first fault.
     """
-    socs = {board.name: board.soc for board in plan.boards}
-    rows = [_row(record, socs[record.trial.board]) for record in records]
-    sound = [{name: encodable(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
-    frame = pd.DataFrame(sound, columns=_columns(), dtype=object)
-    return frame.astype(dict.fromkeys(_SECONDS, "float64") | dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_FLAGS, "boolean"))
+
+    trials: pd.DataFrame
+    cuts: pd.DataFrame
 
 
-def _columns() -> list[str]:
-    return [
-        *("trial", "scenario", "board", "soc", "protocol", "stratum", "seed", "old_version", "new_version", "request", "staged"),
-        *("fault", "trigger", "off_s", "repeat", "verdict", "outcome", "reason"),
-        *("fault_requested", "fault_delivered", "fault_proved", "fault_phase", "into_phase_s", "operation"),
-        *("device_attempts", "downtime_s", "duration_s", "events", "interrupted"),
-        *(f"{phase}_s" for phase in PHASES),
-    ]
+class TableBuilder:
+    """Takes trials one by one and makes the tables of them."""
+
+    def __init__(self) -> None:
+        self._texts = {name: _TextColumn() for name in _TEXT}
+        self._names: dict[str, list[str]] = {name: [] for name in _NAMES}
+        self._numbers = {name: array("d") for name in (*_NUMBERS, *_COUNTS, *_FLAGS)}
+        self._cut_phase = _TextColumn()
+        self._cut_numbers = {name: array("d") for name in ("row", "into_s", "operation")}
+        self._rows = 0
+
+    def add(self, campaign: str, soc: str, trial: IndexedTrial) -> None:
+        """One more row."""
+        row: dict[str, Value] = {"campaign": campaign, "soc": soc, **asdict(trial.planned), **trial.judged, "interrupted": trial.interrupted}
+        row |= {f"{phase}_s": spent for phase, spent in trial.phases.items()}
+        if trial.cuts:
+            _, _, _, into_ns, operation, _ = trial.cuts[0]
+            row |= {"into_phase_s": None if into_ns is None else into_ns / 1e9, "operation": operation}
+        for name, texts in self._texts.items():
+            texts.add(row.get(name))
+        for name, names in self._names.items():
+            names.append(encodable(str(row[name])))
+        for name, numbers in self._numbers.items():
+            value = row.get(name)
+            numbers.append(np.nan if value is None else float(value))
+        if row.get("verdict") in CONCLUSIVE:
+            self._add_cuts(trial)
+        self._rows += 1
+
+    def _add_cuts(self, trial: IndexedTrial) -> None:
+        for _, phase, _, into_ns, operation, proved in trial.cuts:
+            if proved:
+                self._cut_phase.add(phase)
+                self._cut_numbers["row"].append(self._rows)
+                self._cut_numbers["into_s"].append(np.nan if into_ns is None else into_ns / 1e9)
+                self._cut_numbers["operation"].append(np.nan if operation is None else operation)
+
+    def done(self) -> Tables:
+        """Everything added so far."""
+        columns: dict[str, object] = {name: texts.done() for name, texts in self._texts.items()}
+        columns |= {name: pd.Series(names, dtype=object) for name, names in self._names.items()}
+        columns |= {name: _floats(self._numbers[name]) for name in _NUMBERS}
+        columns |= {name: pd.array(_floats(self._numbers[name]), dtype="Float64").astype("Int64") for name in _COUNTS}
+        columns |= {name: pd.array(_floats(self._numbers[name]), dtype="Float64").astype("boolean") for name in _FLAGS}
+        cuts = {name: _floats(numbers) for name, numbers in self._cut_numbers.items()}
+        return Tables(
+            trials=pd.DataFrame({name: columns[name] for name in COLUMNS}),
+            cuts=pd.DataFrame({"row": cuts["row"].astype("int64"), "phase": self._cut_phase.done(), "into_s": cuts["into_s"], "operation": cuts["operation"]}),
+        )
 
 
-def _row(record: TrialRecord, soc: str) -> dict[str, Any]:
-    trial, judgement, evidence = record.trial, record.judgement, record.evidence
-    row: dict[str, Any] = {
-        "trial": trial.id,
-        "scenario": trial.scenario,
-        "board": trial.board,
-        "soc": soc,
-        "protocol": trial.protocol.value,
-        "stratum": trial.stratum,
-        "seed": str(trial.seed),  # may exceed 64 bits
-        "old_version": trial.old.version,
-        "new_version": trial.new.version,
-        "request": trial.request.value,
-        "staged": trial.staged,
-        "interrupted": record.interrupted,
-        **_fault(trial.fault),
-    }
-    if judgement is not None:
-        row |= {
-            "verdict": judgement.verdict.value,
-            "outcome": judgement.outcome.value,
-            "reason": judgement.reason,
-            "fault_requested": judgement.fault_requested,
-            "fault_delivered": judgement.fault_delivered,
-            "fault_proved": judgement.fault_proved,
-            "fault_phase": judgement.fault_phase,
-            "device_attempts": judgement.attempts,
-            "downtime_s": judgement.downtime_s,
-            **{f"{phase}_s": duration for phase, duration in judgement.phases.items() if phase in PHASES},
-        }
-    if evidence is not None:
-        row |= {"duration_s": evidence.duration_ns / 1e9, "events": evidence.events}
-        if evidence.faults:
-            first = evidence.faults[0]
-            row["into_phase_s"] = None if first.into_phase_ns is None else first.into_phase_ns / 1e9
-            row["operation"] = first.operation
-    return row
+class _TextColumn:
+    """Text values as codes; missing is code -1, as pandas has it."""
+
+    def __init__(self) -> None:
+        self._codes = array("i")
+        self._known: dict[str, int] = {}
+
+    def add(self, value: Value) -> None:
+        if value is None:
+            self._codes.append(-1)
+        else:
+            self._codes.append(self._known.setdefault(str(value), len(self._known)))
+
+    def done(self) -> pd.Categorical:
+        # Two texts may become one when they are made encodable, which a categorical does not allow.
+        texts = [encodable(text) for text in self._known]
+        merged = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+        codes = np.frombuffer(self._codes, dtype=np.intc) if self._codes else np.empty(0, dtype=np.intc)
+        if len(merged) != len(texts):
+            codes = np.append(np.array([merged[text] for text in texts]), -1)[codes]
+        return pd.Categorical.from_codes(codes, categories=pd.Index(list(merged), dtype=object))
 
 
-def fault_name(fault: PowerCut | None) -> str:
-    """The kind of a planned fault, as reports and test cases name it."""
-    return "none" if fault is None else "power-cut"
+def _floats(numbers: array[float]) -> np.ndarray:
+    return np.frombuffer(numbers, dtype=np.float64) if numbers else np.empty(0)
 
 
-def _fault(fault: PowerCut | None) -> dict[str, Json]:
-    if fault is None:
-        return {"fault": fault_name(fault)}
-    return {"fault": fault_name(fault), "trigger": fault.trigger.kind.value, "off_s": fault.off_s, "repeat": fault.repeat}
+def conclusive(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that say something about the device."""
+    return table[table["verdict"].isin(CONCLUSIVE)]
+
+
+def lost(table: pd.DataFrame) -> pd.DataFrame:
+    """The judged trials that say nothing about the device."""
+    return table[table["verdict"].isin(LOST)]
+
+
+def failed(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that failed."""
+    return table[table["verdict"].eq(Verdict.FAIL.value)]
+
+
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that have been run."""
+    return table[table["verdict"].notna()]
+
+
+def faulted(table: pd.DataFrame) -> pd.DataFrame:
+    """The conclusive trials with a proved fault."""
+    sound = conclusive(table)
+    return sound[sound["fault_proved"].fillna(value=False).astype(bool)]
+
+
+def undisturbed(table: pd.DataFrame) -> pd.DataFrame:
+    """The conclusive updates that were planned without fault."""
+    sound = conclusive(table)
+    return sound[sound["fault"].eq("none") & ~sound["inspect"].astype(bool)]
+
+
+def failures_by_outcome(table: pd.DataFrame) -> dict[Outcome, int]:
+    """How many trials failed with each outcome, in the order of the model."""
+    counts = failed(table)["outcome"].value_counts()
+    return {outcome: int(counts[outcome.value]) for outcome in Outcome if counts.get(outcome.value, 0)}
 
 
 def as_csv(table: pd.DataFrame) -> bytes:
@@ -98,15 +177,33 @@ def as_csv(table: pd.DataFrame) -> bytes:
     Text that a spreadsheet would take for a formula gets a leading apostrophe, since reasons may quote what a device printed.
     """
     safe = table.copy()
-    for column in ("reason", "board", "scenario"):
-        safe[column] = safe[column].map(lambda text: f"'{text}" if isinstance(text, str) and text[:1] in "=+-@\t\r" else text)
+    for column in ("reason", "board", "scenario", "complaints", "campaign"):
+        if column in safe:
+            safe[column] = _disarmed(safe[column])
     return str(safe.to_csv(index=False, lineterminator="\n")).encode("utf-8")
+
+
+def _disarmed(texts: pd.Series) -> pd.Series:
+    return texts.astype(object).map(lambda text: f"'{text}" if isinstance(text, str) and text[:1] in "=+-@\t\r" else text)
+
+
+def has_parquet() -> bool:
+    """Whether this machine can write Parquet."""
+    return importlib.util.find_spec("pyarrow") is not None
 
 
 def as_parquet(table: pd.DataFrame) -> bytes | None:
     """The table for large questions, or None where pyarrow is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
+    if not has_parquet():
         return None
     file = io.BytesIO()
     table.to_parquet(file, compression="zstd", index=False)
     return file.getvalue()
+
+
+def tables_of(rows: Iterable[tuple[str, str, IndexedTrial]]) -> Tables:
+    """The tables of trials, each given with its campaign and its board's SoC."""
+    builder = TableBuilder()
+    for campaign, soc, trial in rows:
+        builder.add(campaign, soc, trial)
+    return builder.done()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 DASH = "\N{EN DASH}"
@@ -40,6 +41,11 @@ def percent(share: float) -> str:
     elif text == "0.00" and share > 0:
         text = "0.01"
     return f"{'100' if text == '100.00' else '0' if text == '0.00' else text} %"
+
+
+def limit(share: float) -> str:
+    """A share that somebody wrote down, in percent with the decimals that it needs: ``0.1 %``, ``99 %``."""
+    return f"{100 * share:.6g} %"
 
 
 def at_most(share: float) -> str:
@@ -99,3 +105,37 @@ def phase(name: str | None) -> str:
     if not name:
         return "not known"
     return "no fault" if name == "control" else visible(name.replace("_", " "))
+
+
+def signed_percent(change: float) -> str:
+    """A change in percent with its sign: ``+1.4 %``, a true minus for negative ones."""
+    text = f"{abs(100 * change):.1f}"
+    sign = "" if text == "0.0" else "+" if change > 0 else "\N{MINUS SIGN}"
+    return f"{sign}{text} %"
+
+
+def hours(value: float) -> str:
+    """How long a bench will be busy: ``25 min``, ``3.7 h``, ``2.1 days``."""
+    if value < 1:
+        return f"{max(1, round(60 * value))} min"
+    return f"{value:.1f} h" if value < 48 else f"{value / 24:.1f} days"
+
+
+def outcome(name: str) -> str:
+    """An outcome as a word in a sentence: ``STUCK_ON_OLD`` is ``stuck on old``."""
+    return name.lower().replace("_", " ")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def signed_seconds(value: float) -> str:
+    """A change of a duration with its sign: ``+0.46 s``."""
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
+    return f"{sign}{seconds(abs(value))}"
+
+
+SCOPES = {"proved": "with a proved fault", "none": "without fault", "any": "with or without fault"}
+"""Which trials a gate looks at, by the word in the gates file."""

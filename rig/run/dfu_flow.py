@@ -7,8 +7,7 @@ reset, connect to the bootloader), `mark` is the last execute, which makes the d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from rig import drivers
@@ -21,16 +20,19 @@ from rig.ota.secure_dfu import (
     DfuTransport,
     ExtendedError,
     GattTransport,
+    Options,
     Progress,
     SecureDfuSession,
     SerialTransport,
     Stage,
     Step,
+    advertises_dfu,
     enter_bootloader,
     next_address_one_byte,
     next_address_whole,
 )
 from rig.ports import Advertisement, GattLink
+from rig.product import ChannelSecurity
 from rig.run.flow import Flow, Running
 
 DEVICE_INFORMATION = "0000180a-0000-1000-8000-00805f9b34fb"
@@ -49,31 +51,56 @@ class _Sighting:
 class DfuFlow(Flow):
     """Drives one board with the nRF5 SDK's Secure DFU bootloader and a Device Information Service in its application."""
 
+    _packet_sent_s: float | None = None
+    """When the device had confirmed the whole init packet, on the loop's clock."""
+
     # ------------------------------------------------------------------------------------------------------ connecting
     async def _sight(self) -> _Sighting:
         """Find the board, whichever of the two it is running; raises `NotFound`."""
-        found = await self._find(lambda seen: self._is_named_or_addressed(seen) or self._is_bootloader(seen))
-        return _Sighting(advertisement=found, in_dfu_mode=not self._is_named_or_addressed(found))
+        found = await self._find(self._is_telling)
+        return _Sighting(advertisement=found, in_dfu_mode=self.is_bootloader(found))
 
-    def _is_bootloader(self, seen: Advertisement) -> bool:
-        """Whether `seen` is the board in DFU mode: its address plus one, in either way of counting."""
+    def _is_telling(self, seen: Advertisement) -> bool:
+        """Whether `seen` is the board and says which of the two it is; where only the name does, a report without one says nothing."""
+        return (self._is_named_or_addressed(seen) or self.is_bootloader(seen)) and not (self._is_bonded and not seen.name)
+
+    def is_bootloader(self, seen: Advertisement) -> bool:
+        """Whether `seen` is the board in DFU mode: at its address plus one, in either way of counting.
+
+        A bootloader that uses the application's bond keeps its address; it is told from the application by its name.
+        """
+        return self._is_after_entry(seen) and not (self._is_bonded and seen.name == self._dut.board.ble_name)
+
+    def _is_after_entry(self, seen: Advertisement) -> bool:
+        """Whether `seen` is where the bootloader is to be found once the application has agreed to leave."""
         address = self._dut.board.ble_address
         assert address is not None  # the configuration insists on it for this protocol
-        return seen.address.upper() in (next_address_one_byte(address), next_address_whole(address))
-
-    @asynccontextmanager
-    async def _linked(self, advertisement: Advertisement, *services: str) -> AsyncIterator[GattLink]:
-        link = await self._dut.radio.connect(advertisement, services=services, timeout_s=self._limits.connect_s)
-        self._emit("radio", "radio.connected", address=advertisement.address, mtu=link.max_write + 3)
-        try:
-            yield link
-        finally:
-            await self._close(link)
+        moved = (next_address_one_byte(address), next_address_whole(address))
+        if self._is_bonded:
+            # Without a bond the bootloader moves its address; with one, only its name tells it from the application.
+            return seen.address.upper() in (address.upper(), *moved) and advertises_dfu(seen) and bool(seen.name)
+        return seen.address.upper() in moved
 
     async def _read_version(self, link: GattLink) -> Running:
         version = (await link.read(FIRMWARE_REVISION)).decode("utf-8", "backslashreplace")
         self._emit("dut", "dut.state", running_version=version, running_hash=None, confirmed=True)
         return Running(version=version, image_hash=None, confirmed=True)
+
+    async def _ask_for_dfu_mode(self, link: GattLink) -> None:
+        await enter_bootloader(link, bonded=self._is_bonded, answer_s=self._limits.request_s)
+        self._emit("run", "dut.enter_dfu")
+
+    async def enter_dfu_mode(self) -> Advertisement:
+        """Bring the board from its application into DFU mode and return how it advertises there."""
+        async with self.visit(DFU_SERVICE) as link:
+            await self._ask_for_dfu_mode(link)
+        return await self._find(self._is_after_entry)
+
+    @property
+    def _is_bonded(self) -> bool:
+        """Whether the product hands its bond over to the bootloader."""
+        product = self._trial.product
+        return product is not None and product.channel is not ChannelSecurity.OPEN
 
     # ------------------------------------------------------------------------------------------------------ one attempt
     async def advance(self, image: ImageFile, request: Request, *, confirm: bool, after_install: bool) -> bool:
@@ -87,21 +114,22 @@ class DfuFlow(Flow):
                 self._emit("dut", "dut.dfu_mode", address=sighting.advertisement.address)
                 target = sighting.advertisement
             else:
-                async with self._linked(sighting.advertisement, DEVICE_INFORMATION, DFU_SERVICE) as link:
-                    running = await self._read_version(link)
-                    if running.runs(image):
+                async with (
+                    self.linked(sighting.advertisement, DEVICE_INFORMATION, DFU_SERVICE) as link,
+                    self._watched(link),
+                ):
+                    if (await self._read_version(link)).runs(image):
                         return True
-                    await enter_bootloader(link, bonded=False, answer_s=self._limits.request_s)
-                self._emit("run", "dut.enter_dfu")
-                target = await self._find(self._is_bootloader)
-        async with self._linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
+                    await self._ask_for_dfu_mode(link)
+                target = await self._find(self._is_after_entry)
+        async with self.linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
             await self._transfer(transport, image)
         return False
 
     async def _advance_by_wire(self, port: str, application: Advertisement, image: ImageFile) -> bool:
         """The version still comes over the air; the update goes over the serial port, after a pin reset into DFU mode."""
         with self._recorder.phase(Phase.CONNECT):
-            async with self._linked(application, DEVICE_INFORMATION) as link:
+            async with self.linked(application, DEVICE_INFORMATION) as link:
                 if (await self._read_version(link)).runs(image):
                     return True
             await self._dut.probe.reset()
@@ -119,7 +147,7 @@ class DfuFlow(Flow):
             await stream.close()
 
     async def _transfer(self, transport: DfuTransport, image: ImageFile) -> None:
-        session = SecureDfuSession(transport)
+        session = SecureDfuSession(transport, options=Options(receipts_every=self._trial.receipts_every))
         try:
             await self._send(session, image)
         except LinkLost:
@@ -156,11 +184,20 @@ class DfuFlow(Flow):
 
     def _record_progress(self, progress: Progress) -> None:
         """One event per object that the device has confirmed, and one for whatever did not go straight on."""
-        if progress.step is Step.CHECKED and progress.stage is Stage.DATA:
+        if progress.stage is Stage.INIT and progress.step in (Step.CHECKED, Step.EXECUTED):
+            self._time_verification(progress.step)
+        elif progress.step is Step.CHECKED and progress.stage is Stage.DATA:
             self._emit("dut", "upload.chunk", offset=progress.offset, total=progress.total)
         elif progress.step in (Step.RETRY, Step.RESTART) or (progress.step is Step.RESUME and progress.offset):
             reason = {"stage": progress.stage.value, "offset": progress.offset, "reason": progress.reason}
             self._emit("dut", f"upload.{progress.step}", **reason)
+
+    def _time_verification(self, step: Step) -> None:
+        """The device verifies the signature when the init packet is executed, and answers when it is done."""
+        now = asyncio.get_running_loop().time()
+        if step is Step.EXECUTED and self._packet_sent_s is not None:
+            self._emit("dut", "dut.verified", seconds=now - self._packet_sent_s)
+        self._packet_sent_s = now if step is Step.CHECKED else None
 
     async def reboot(self) -> Running:
         """A Secure DFU application has no reset request of its own; what runs is what stays."""
@@ -171,7 +208,7 @@ class DfuFlow(Flow):
         if sighting.in_dfu_mode:
             self._emit("dut", "dut.dfu_mode", address=sighting.advertisement.address)
             raise NoReply("application: the device is in DFU mode", 0)
-        async with self._linked(sighting.advertisement, DEVICE_INFORMATION) as link:
+        async with self.linked(sighting.advertisement, DEVICE_INFORMATION) as link:
             return await self._read_version(link)
 
 

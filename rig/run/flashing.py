@@ -29,7 +29,7 @@ async def place_old_image(trial: Trial, dut: Dut, image_path: ImagePath) -> None
 async def _place_for_mcuboot(trial: Trial, dut: Dut, image_path: ImagePath) -> None:
     """Old image in the primary slot, no trailer, secondary slot blank or staged with the new image."""
     memory, probe = dut.board.memory, dut.probe
-    await probe.program(memory.primary.start, image_path(trial.old).read_bytes())
+    await probe.program(memory.primary.start, image_path(trial.old.as_installed).read_bytes())
     await probe.erase(memory.primary.end - _PAGE, _PAGE)
     await _blank(dut, memory.secondary)
     if trial.staged:
@@ -61,8 +61,10 @@ async def image_in_flash(protocol: Protocol, dut: Dut, images: Sequence[ImageFil
     """Which of `images` stands in the place that runs, bit by bit; None when none of them does."""
     start = dut.board.memory.primary.start
     for image in images:
+        if image.size == 0:  # a spoiled one; nothing is found everywhere
+            continue
         if protocol is Protocol.SMP:
-            data = _image_proper(image_path(image).read_bytes())
+            data = _image_proper(image_path(image.as_installed).read_bytes())
             if await dut.probe.read(start, len(data)) == data:
                 return image
         elif hashlib.sha256(await dut.probe.read(start, image.size)).hexdigest() == image.image_hash:

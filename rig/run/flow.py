@@ -5,7 +5,8 @@ A flow keeps no state of its own between attempts; after a fault it starts again
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +59,8 @@ class Flow:
         self._console = console
         self._image_path = image_path
         self._limits = trial.limits
+        self.watch: Callable[[GattLink], AbstractAsyncContextManager[None]] | None = None
+        """Brackets every link over which an update makes progress, for whoever wants to see more of it."""
 
     async def _find(self, accept: Callable[[Advertisement], bool]) -> Advertisement:
         """Scan until `accept` likes an advertisement; raises `NotFound`."""
@@ -71,6 +74,39 @@ class Flow:
         if board.ble_address is not None:
             return seen.address.upper() == board.ble_address.upper()
         return seen.name == board.ble_name
+
+    @asynccontextmanager
+    async def linked(self, advertisement: Advertisement, *services: str, secured: bool = True) -> AsyncIterator[GattLink]:
+        """A link to the board, and to the product's own update service; its loss is recorded when the block ends."""
+        wanted = (*services, *self._own_services)
+        link = await self._dut.radio.connect(
+            advertisement, services=wanted, timeout_s=self._limits.connect_s, secured=secured
+        )
+        self._emit("radio", "radio.connected", address=advertisement.address, mtu=link.max_write + 3)
+        try:
+            yield link
+        finally:
+            await self._close(link)
+
+    @asynccontextmanager
+    async def visit(self, *services: str, secured: bool = True) -> AsyncIterator[GattLink]:
+        """A link to the application for something that is no step of the update."""
+        found = await self._find(self._is_named_or_addressed)
+        async with self.linked(found, *services, secured=secured) as link:
+            yield link
+
+    @asynccontextmanager
+    async def _watched(self, link: GattLink) -> AsyncIterator[None]:
+        if self.watch is None:
+            yield
+            return
+        async with self.watch(link):
+            yield
+
+    @property
+    def _own_services(self) -> tuple[str, ...]:
+        product = self._trial.product
+        return (product.signals.service,) if product is not None and product.signals.service else ()
 
     async def _close(self, link: GattLink) -> None:
         if link.is_up:

@@ -19,9 +19,10 @@ _LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Counts judgements as they come.  FAIL and ERROR are told at once, with reason and trial."""
+    """Counts judgements as they come.  FAIL and ERROR are told at once, with reason and trial, unless it is to be `quiet`."""
 
-    def __init__(self, campaign: Campaign) -> None:
+    def __init__(self, campaign: Campaign, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._total = len(campaign.plan.trials)
         self._before = self._total - len(campaign.pending_trials())
         self._counts: Counter[Verdict] = Counter()
@@ -50,7 +51,7 @@ class Progress:
     def advance(self, judgement: Judgement) -> None:
         """Count one judgement and show it where it matters."""
         self._counts[judgement.verdict] += 1
-        if judgement.verdict is not Verdict.PASS:
+        if judgement.verdict is not Verdict.PASS and not self._quiet:
             self._console.print(f"{judgement.trial} {judgement.verdict} {judgement.outcome}: {judgement.reason}", markup=False, soft_wrap=True)
         self._bar.update(self._task, advance=1, counts=self._text())
         done = self._before + self._counts.total()

@@ -51,9 +51,10 @@ class Recorder:
 class ConsoleLines:
     """Cuts the console's bytes into lines for the journal, and tells whoever waits that the application serves."""
 
-    def __init__(self, journal: Journal, *, ready: str) -> None:
+    def __init__(self, journal: Journal, *, ready: str, reset_reason: str) -> None:
         self._journal = journal
         self._ready = re.compile(ready)
+        self._reset_reason = re.compile(reset_reason)
         self._line = bytearray()
         self._last_s = 0.0
         self._waiting_ready: list[asyncio.Future[None]] = []
@@ -81,6 +82,26 @@ class ConsoleLines:
     async def wait_line(self) -> None:
         """Return at the next line, whatever it says.  The caller sets the limit."""
         await _next(self._waiting_line)
+
+    async def ready_within(self, limit_s: float, *, since_seq: int) -> bool:
+        """Whether the application says that it serves, after event `since_seq` and in at most `limit_s` seconds from now."""
+        if any(event.kind == "dut.ready" for event in self._journal.events[since_seq:]):
+            return True
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.wait_ready()
+        except TimeoutError:
+            return False
+        return True
+
+    def said(self, pattern: re.Pattern[str] | str, *, since_seq: int) -> int:
+        """How many lines since event `since_seq` match `pattern`."""
+        lines = (event for event in self._journal.events[since_seq:] if event.kind == "console.line")
+        return sum(re.search(pattern, str(line.data["text"])) is not None for line in lines)
+
+    def boots(self, *, since_seq: int) -> int:
+        """How often the application has started since event `since_seq`, by its reset reasons."""
+        return self.said(self._reset_reason, since_seq=since_seq)
 
     def _finish_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")

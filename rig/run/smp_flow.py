@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from rig.errors import DutError, NoReply
@@ -30,16 +30,15 @@ class SmpFlow(Flow):
         return await self._find(lambda seen: self._is_named_or_addressed(seen) and SMP_SERVICE in seen.service_uuids)
 
     @asynccontextmanager
-    async def connected(self, advertisement: Advertisement) -> AsyncIterator[SmpSession]:
+    async def connected(self, advertisement: Advertisement, *, watched: bool = False) -> AsyncIterator[SmpSession]:
         """A session on a new link; the link is closed, or its loss recorded, when the block ends."""
-        with self._recorder.phase(Phase.CONNECT):
-            link = await self._dut.radio.connect(advertisement, services=(SMP_SERVICE,), timeout_s=self._limits.connect_s)
-            self._emit("radio", "radio.connected", address=advertisement.address, mtu=link.max_write + 3)
-        try:
-            async with SmpSession(link, request_s=self._limits.request_s, first_chunk_s=self._limits.first_chunk_s) as session:
-                yield session
-        finally:
-            await self._close(link)
+        async with AsyncExitStack() as stack:
+            with self._recorder.phase(Phase.CONNECT):
+                link = await stack.enter_async_context(self.linked(advertisement, SMP_SERVICE))
+            if watched:
+                await stack.enter_async_context(self._watched(link))
+            session = SmpSession(link, request_s=self._limits.request_s, first_chunk_s=self._limits.first_chunk_s)
+            yield await stack.enter_async_context(session)
 
     # ----------------------------------------------------------------------------------------------------------- steps
     async def state(self, session: SmpSession) -> _State:
@@ -108,7 +107,7 @@ class SmpFlow(Flow):
     async def advance(self, image: ImageFile, request: Request, *, confirm: bool, after_install: bool) -> bool:
         with self._recorder.phase(Phase.BOOT_NEW if after_install else Phase.DISCOVER):
             advertisement = await self.find()
-        async with self.connected(advertisement) as session:
+        async with self.connected(advertisement, watched=True) as session:
             running = await self.state(session)
             if running.runs(image):
                 if not confirm or running.confirmed:

@@ -16,9 +16,11 @@ from rig.bench import Dut
 from rig.errors import DutError, InstrumentError, NotFound, Refused
 from rig.inject import Injector
 from rig.model import Expectation, ImageFile, Phase, Protocol, Request, Trial
+from rig.product import Product
 from rig.run.dfu_flow import DfuFlow
+from rig.run.examinations import Examiner, Scene
 from rig.run.flashing import image_in_flash, place_old_image
-from rig.run.flow import Running, UpdateFlow
+from rig.run.flow import Running
 from rig.run.record import ConsoleLines, Recorder
 from rig.run.smp_flow import SmpFlow
 from rig.store import Attempt
@@ -45,10 +47,15 @@ class TrialRun:
         self._attempt_record = attempt
         self._journal = attempt.journal
         self._recorder = Recorder(attempt.journal, dut.counter)
-        self._console = ConsoleLines(attempt.journal, ready=dut.board.signals.ready)
-        self._flow: UpdateFlow = FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
+        signals = dut.board.signals
+        self._console = ConsoleLines(attempt.journal, ready=signals.ready, reset_reason=signals.reset_reason)
+        self._flow = FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
         self._after_install = False
         self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)
+        self._sent, self._printed = bytearray(), bytearray()
+        self._examiner = self._make_examiner(trial.product) if trial.product and trial.proves else None
+        if self._examiner is not None:
+            self._flow.watch = self._examiner.watch
 
     async def run(self) -> None:
         """Do everything; a rig fault ends the trial early and is recorded as such, never raised."""
@@ -57,17 +64,57 @@ class TrialRun:
         try:
             async with asyncio.timeout(self._trial.limits.trial_s):
                 with ExitStack() as stack:
-                    stack.callback(self._dut.console.attach(self._attempt_record.console))
-                    stack.callback(self._dut.console.attach(self._console.receive))
-                    self._dut.radio.capture(self._attempt_record.radio)
-                    await self._prepare()
-                    await self._update_under_fault()
-                    await self._observe()
+                    self._listen(stack)
+                    if self._trial.inspect:
+                        await self._look_only()
+                    else:
+                        await self._prepare()
+                        await self._update_under_fault()
+                        await self._observe()
         except InstrumentError as error:
             emit("run", "rig.error", instrument=error.instrument, reason=error.reason)
         except TimeoutError:
             emit("run", "trial.timeout", limit_s=self._trial.limits.trial_s)
         emit("run", "trial.end")
+
+    def _listen(self, stack: ExitStack) -> None:
+        """Everything that the console prints and the radio sends becomes evidence from here on."""
+        stack.callback(self._dut.console.attach(self._attempt_record.console))
+        stack.callback(self._dut.console.attach(self._console.receive))
+        if self._examiner is None:
+            self._dut.radio.capture(self._attempt_record.radio)
+            return
+
+        def capture(data: bytes) -> None:
+            self._sent.extend(data)
+            self._attempt_record.radio(data)
+
+        stack.callback(self._dut.console.attach(lambda _when_s, data: self._printed.extend(data)))
+        self._dut.radio.capture(capture)
+
+    # --------------------------------------------------------------------------------------------------- examinations
+    def _make_examiner(self, product: Product) -> Examiner:
+        scene = Scene(
+            trial=self._trial,
+            product=product,
+            dut=self._dut,
+            journal=self._journal,
+            flow=self._flow,
+            console=self._console,
+            power_cycle=self._power_cycle,
+            image_path=self._image_path,
+            sent=self._sent,
+            printed=self._printed,
+        )
+        return Examiner(scene, self._trial.proves)
+
+    async def _look_only(self) -> None:
+        """A production unit: power it, let it start, look, and leave it as it is."""
+        await self._dut.supply.on()
+        await self._console.ready_within(self._trial.limits.boot_s, since_seq=0)
+        self._journal.emit("run", "observe.start")
+        if self._examiner is not None:
+            await self._examiner.after()
 
     # --------------------------------------------------------------------------------------------------------- prepare
     async def _prepare(self) -> None:
@@ -82,6 +129,8 @@ class TrialRun:
             self._journal.emit("probe", "probe.program", old=self._trial.old.version, staged=staged)
             await self._dut.probe.detach()
             await self._power_cycle()
+        if self._examiner is not None:
+            await self._examiner.before()
         with self._recorder.phase(Phase.BOOT):
             try:
                 running = await self._flow.look()
@@ -186,6 +235,8 @@ class TrialRun:
         running = await self._final_look()
         if running is not None and self._trial.again is not None:
             await self._update_again(self._trial.again)
+        if running is not None and self._examiner is not None:
+            await self._examiner.after()
         await self._inspect()
 
     async def _final_look(self) -> Running | None:
@@ -226,10 +277,15 @@ class TrialRun:
         """Only now may the probe attach: which image stands in flash, are the user data intact, and is a dump worth keeping?"""
         images = [image for image in (self._trial.old, self._trial.new, self._trial.again) if image is not None]
         found = await image_in_flash(self._trial.protocol, self._dut, images, self._image_path)
-        self._journal.emit("probe", "probe.read", what="image", version=found.version if found else None)
+        identity = {"version": found.version, "image_hash": found.image_hash} if found else {"version": None, "image_hash": None}
+        self._journal.emit("probe", "probe.read", what="image", **identity)
         content = await self._dut.probe.read(self._dut.board.memory.user_data.start, _MARKER_SIZE)
         self._journal.emit("probe", "probe.read", what="user_data", matches=content == self._marker)
+        if self._examiner is not None:
+            await self._examiner.inspect()
         if any(event.kind in _WORTH_A_DUMP for event in self._journal.events) or content != self._marker:
             info = await self._dut.probe.info()
             self._attempt_record.save("flash.bin", await self._dut.probe.read(0, info.flash_size))
             self._journal.emit("probe", "probe.dump", file="flash.bin")
+        if self._examiner is not None:
+            await self._examiner.finish()

@@ -18,7 +18,8 @@ Every JSON file names its format and version; another version is refused, never 
 from __future__ import annotations
 
 from rig.store.attempt import Attempt
-from rig.store.campaign import Campaign
+from rig.store.campaign import Campaign, write_product, write_summary
+from rig.store.index import IndexedTrial, Planned, fault_name, indexed, planned, planned_count, read_index, readable
 from rig.store.provenance import collect_provenance
 from rig.store.rebuild import rebuild_database
 from rig.store.records import Evidence, EvidenceFile, FaultMark, Plan, Provenance, ScenarioPlan, TrialRecord
@@ -31,12 +32,22 @@ __all__ = [
     "Evidence",
     "EvidenceFile",
     "FaultMark",
+    "IndexedTrial",
     "Plan",
+    "Planned",
     "Provenance",
     "ScenarioPlan",
     "Session",
     "TrialRecord",
     "collect_provenance",
+    "fault_name",
+    "indexed",
+    "planned",
+    "planned_count",
+    "read_index",
+    "readable",
     "rebuild_database",
     "summarise",
+    "write_product",
+    "write_summary",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from rig.store.codec import canonical, from_json, to_json
 from rig.store.records import Evidence, Plan, Provenance, TrialRecord
 
 T = TypeVar("T")
+_TRIALS_BEGIN = '"trials":['
 
 
 class Campaign:
@@ -27,7 +29,7 @@ class Campaign:
     """
 
     def __init__(self, path: Path, plan: Plan, provenance: Provenance) -> None:
-        """Use `create` or `open`."""
+        """Use `create`, `open` or `open_head`."""
         self.path, self.plan, self.provenance = path, plan, provenance
         self._trials = {trial.id: trial for trial in plan.trials}
 
@@ -66,13 +68,27 @@ class Campaign:
             raise StorageError(f"{path}: no campaign here ({layout.PLAN} is missing)")
         plan = from_json(Plan, disk.read_json(path / layout.PLAN, layout.PLAN_FORMAT), file=str(path / layout.PLAN))
         _check(plan)
-        file = path / layout.PROVENANCE
-        provenance = from_json(Provenance, disk.read_json(file, layout.PROVENANCE_FORMAT), file=str(file))
-        return cls(path, plan, provenance)
+        return cls(path, plan, _provenance(path))
+
+    @classmethod
+    def open_head(cls, path: Path) -> Self:
+        """Read everything of a campaign but its list of trials, which may be a gigabyte; `plan.trials` is then empty.
+
+        `judgement`, `evidence`, `journal` and the paths work as ever; `trial` and `record` look a single trial up in the file.
+        """
+        file = path / layout.PLAN
+        if not file.is_file():
+            raise StorageError(f"{path}: no campaign here ({layout.PLAN} is missing)")
+        with file.open(encoding="utf-8") as lines:
+            head = list(itertools.takewhile(lambda line: not line.startswith(_TRIALS_BEGIN), lines))
+        plan = from_json(Plan, disk.parse_json("".join(head) + _TRIALS_BEGIN + "]}", file, layout.PLAN_FORMAT), file=str(file))
+        return cls(path, plan, _provenance(path))
 
     # ------------------------------------------------------------------------------------------------------------ trials
     def trial(self, trial_id: str) -> Trial:
         """The planned trial of that name; raises `StorageError` when there is none."""
+        if trial_id not in self._trials and not self.plan.trials:
+            self._trials |= {trial.id: trial for trial in _sought(self.path / layout.PLAN, trial_id)}
         try:
             return self._trials[trial_id]
         except KeyError:
@@ -81,10 +97,18 @@ class Campaign:
     def record(self, trial_id: str) -> TrialRecord:
         """What is stored about one trial."""
         trial, folder = self.trial(trial_id), self.trial_folder(trial_id)
-        judgement = _read_if_there(Judgement, folder / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT)
-        evidence = _read_if_there(Evidence, folder / layout.EVIDENCE, layout.EVIDENCE_FORMAT) if judgement else None
+        judgement = self.judgement(trial_id)
+        evidence = self.evidence(trial_id) if judgement else None
         aside = len(self.aside(trial_id)) + (judgement is None and folder.exists())
         return TrialRecord(trial=trial, judgement=judgement, evidence=evidence, interrupted=aside)
+
+    def judgement(self, trial_id: str) -> Judgement | None:
+        """The judgement of a trial, None while there is none."""
+        return _read_if_there(Judgement, self.trial_folder(trial_id) / layout.JUDGEMENT, layout.JUDGEMENT_FORMAT)
+
+    def evidence(self, trial_id: str) -> Evidence | None:
+        """The list of what a trial's attempt left behind, None while there is none."""
+        return _read_if_there(Evidence, self.trial_folder(trial_id) / layout.EVIDENCE, layout.EVIDENCE_FORMAT)
 
     def records(self) -> Iterator[TrialRecord]:
         """What is stored about every trial, in the order of the plan."""
@@ -99,13 +123,17 @@ class Campaign:
         return read_journal(self.trial_folder(trial_id) / layout.JOURNAL)
 
     def altered(self, record: TrialRecord) -> list[str]:
+        """What no longer agrees with the record's list of evidence, as `altered_files` says it."""
+        return self.altered_files(record.trial.id, record.evidence)
+
+    def altered_files(self, trial_id: str, evidence: Evidence | None) -> list[str]:
         """What no longer agrees with the list of evidence, in words.
 
         The journal, on which the judgement rests, is compared by its hash; the other files by size.
         """
         found = []
-        for file in record.evidence.files if record.evidence else ():
-            path = self.trial_folder(record.trial.id) / file.name
+        for file in evidence.files if evidence else ():
+            path = self.trial_folder(trial_id) / file.name
             try:
                 size = path.stat().st_size
             except OSError as error:
@@ -131,6 +159,15 @@ class Campaign:
         folders = (self.trial_folder(f"{trial_id}{layout.ASIDE}{number}") for number in itertools.count(1))
         return list(itertools.takewhile(Path.exists, folders))
 
+    def replays(self, trial_id: str) -> list[Path]:
+        """The folders of a trial's repetitions, which never count, in order."""
+        folders = (self.path / layout.REPLAYS / f"{trial_id}{layout.REPLAY}{number}" for number in itertools.count(1))
+        return list(itertools.takewhile(Path.exists, folders))
+
+    def replayed(self, folder: Path) -> JournalContents:
+        """What can be read of a repetition's journal."""
+        return read_journal(folder / layout.JOURNAL)
+
     def image(self, image: ImageFile) -> Path:
         """The campaign's own copy of an update package."""
         return _image_path(self.path, image)
@@ -141,17 +178,41 @@ class Campaign:
 
     def write_product(self, name: str, data: bytes) -> Path:
         """Replace a product of the report and return its path; raises `StorageError` when the disk refuses."""
-        disk.write_whole(self.product(name), data, campaign=self.path)
-        return self.product(name)
+        return write_product(self.path, name, data)
 
     def write_summary(self, summary: Mapping[str, Json]) -> Path:
         """Replace ``summary.json`` and return its path."""
-        disk.write_json(self.product(layout.SUMMARY), layout.SUMMARY_FORMAT, summary, campaign=self.path)
-        return self.product(layout.SUMMARY)
+        return write_summary(self.path, summary)
+
+
+def write_product(folder: Path, name: str, data: bytes) -> Path:
+    """Replace a product of the report in `folder` and return its path; raises `StorageError` when the disk refuses."""
+    disk.write_whole(folder / name, data, campaign=folder)
+    return folder / name
+
+
+def write_summary(folder: Path, summary: Mapping[str, Json]) -> Path:
+    """Replace ``summary.json`` in `folder` and return its path; raises `StorageError` when the disk refuses."""
+    disk.write_json(folder / layout.SUMMARY, layout.SUMMARY_FORMAT, summary, campaign=folder)
+    return folder / layout.SUMMARY
 
 
 def _read_if_there(kind: type[T], path: Path, form: str) -> T | None:
     return from_json(kind, disk.read_json(path, form), file=str(path)) if path.exists() else None
+
+
+def _provenance(path: Path) -> Provenance:
+    file = path / layout.PROVENANCE
+    return from_json(Provenance, disk.read_json(file, layout.PROVENANCE_FORMAT), file=str(file))
+
+
+def _sought(file: Path, trial_id: str) -> Iterator[Trial]:
+    """The trial of that name, from the plan's one line about it."""
+    mark = f'"id":{canonical(trial_id)}'
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if mark in line and line.startswith(" {"):
+                yield from_json(Trial, json.loads(line.strip().removesuffix(",")), file=str(file))
 
 
 def _check(plan: Plan) -> None:
@@ -173,13 +234,13 @@ def _plan_text(plan: Plan) -> str:
     *others, (_, trials) = to_json(plan).items()
     lines = [f'"format":{canonical(layout.PLAN_FORMAT)}', *(f"{canonical(key)}:{canonical(value)}" for key, value in others)]
     listed = ",\n ".join(map(canonical, trials))
-    return "{" + ",\n".join(lines) + f',\n"trials":[\n {listed}\n]}}\n'
+    return "{" + ",\n".join(lines) + f",\n{_TRIALS_BEGIN}\n {listed}\n]}}\n"
 
 
 def _images(plan: Plan) -> list[ImageFile]:
     """Every update package of the plan, once per content."""
     used = (image for trial in plan.trials for image in (trial.old, trial.new, trial.again) if image is not None)
-    return list({image.sha256: image for image in used}.values())
+    return list({file.sha256: file for image in used for file in (image, image.as_installed)}.values())
 
 
 def _image_path(campaign: Path, image: ImageFile) -> Path:

@@ -1,5 +1,7 @@
 """Frozen records to JSON and back, strictly: an unknown, missing or ill-typed field is an error that names it.
 
+Only fields that were added later may be missing, as they are in older folders; `rig.model.ADDED_LATER` marks them.
+
 A record is read by its own annotations, so the files follow the model without a second description of it.  Understood are
 dataclasses, `StrEnum`, `str`, `int`, `float`, `bool`, ``X | None``, ``tuple[X, ...]``, ``Mapping[str, X]`` and `Any`.
 """
@@ -16,7 +18,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 from rig.errors import StorageError
-from rig.model import Json
+from rig.model import ADDED_LATER, Json
 
 T = TypeVar("T")
 Reader = Callable[[Json, str], Any]
@@ -85,15 +87,16 @@ def _reader(kind: Any) -> Reader:
 def _record_reader(kind: type) -> Reader:
     hints = typing.get_type_hints(kind)
     readers = {name: _reader(hints[name]) for name in _names(kind)}
+    required = {field.name for field in fields(kind) if field.metadata != ADDED_LATER}
 
     def read(value: Json, place: str) -> Any:
         if not isinstance(value, dict):
             raise _Mismatch(f"{place or 'the file'}: an object is wanted, not {_shown(value)}")
         dot = place + "." if place else ""
         if value.keys() != readers.keys():
-            for name in sorted(value.keys() ^ readers.keys()):
+            for name in sorted((value.keys() - readers.keys()) | (required - value.keys())):
                 raise _Mismatch(f"{dot}{name}: {'unknown' if name in value else 'missing'} field; {_FOREIGN}")
-        return kind(**{name: reader(value[name], dot + name) for name, reader in readers.items()})
+        return kind(**{name: reader(value[name], dot + name) for name, reader in readers.items() if name in value})
 
     return read
 

@@ -15,12 +15,13 @@ from concurrent.futures import Future
 from dataclasses import astuple, dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
+from typing import TypeVar, cast
 
 import apsw
 
 from rig.errors import StorageError
 from rig.store import disk
-from rig.store.records import TrialRecord
+from rig.store.records import FaultMark, TrialRecord
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -38,12 +39,30 @@ MIGRATIONS: tuple[str, ...] = (
         FOREIGN KEY (trial, number) REFERENCES attempt ON DELETE CASCADE
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE attempt ADD COLUMN events INTEGER;
+    ALTER TABLE attempt ADD COLUMN duration_s REAL;
+    ALTER TABLE attempt ADD COLUMN complaints TEXT;
+    CREATE TABLE cut (
+        trial TEXT NOT NULL, number INTEGER NOT NULL, n INTEGER NOT NULL, phase TEXT NOT NULL, t_ns INTEGER NOT NULL,
+        into_phase_ns INTEGER, operation INTEGER, proved INTEGER NOT NULL,
+        PRIMARY KEY (trial, number, n),
+        FOREIGN KEY (trial, number) REFERENCES attempt ON DELETE CASCADE
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE planned (
+        trial TEXT PRIMARY KEY, position INTEGER NOT NULL, scenario TEXT NOT NULL, board TEXT NOT NULL, protocol TEXT NOT NULL,
+        stratum TEXT NOT NULL, seed TEXT NOT NULL, old_version TEXT NOT NULL, new_version TEXT NOT NULL, request TEXT NOT NULL,
+        expect TEXT NOT NULL, staged INTEGER NOT NULL, inspect INTEGER NOT NULL,
+        spoiled TEXT, fault TEXT NOT NULL, trigger TEXT, off_s REAL, repeat INTEGER
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """Forward only; the file's ``user_version`` counts those applied."""
 
 _BUSY_MS = 60_000
 _WAIT_S = 120.0
 _GROUP = 256
+T = TypeVar("T")
 Statement = tuple[str, tuple[object, ...]]
 
 
@@ -67,10 +86,16 @@ class Row:
     fault_phase: str | None = None
     downtime_s: float | None = None
     device_attempts: int | None = None
+    events: int | None = None
+    duration_s: float | None = None
+    complaints: str | None = None
+    """What was wrong with the journal when the attempt ended, one complaint per line."""
     phases: tuple[tuple[str, float], ...] = ()
+    cuts: tuple[tuple[int, str, int, int | None, int | None, int], ...] = ()
+    """Number, phase, t_ns, into_phase_ns, operation and whether it was proved, of each delivered cut."""
 
 
-_COLUMNS = tuple(field.name for field in fields_of(Row))[:-1]
+_COLUMNS = tuple(field.name for field in fields_of(Row))[:-2]
 _INSERT = f"INSERT OR REPLACE INTO attempt ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM attempt ORDER BY trial, number"  # noqa: S608 - constants
 
@@ -94,9 +119,9 @@ def _row(record: TrialRecord, number: int, state: str) -> Row:
         trial=trial.id,
         number=number,
         state=state,
-        scenario=_storable(trial.scenario),
-        board=_storable(trial.board),
-        stratum=_storable(trial.stratum),
+        scenario=storable(trial.scenario),
+        board=storable(trial.board),
+        stratum=storable(trial.stratum),
         seed=str(trial.seed),
     )
     if judgement is None or state != "judged":
@@ -105,29 +130,41 @@ def _row(record: TrialRecord, number: int, state: str) -> Row:
         row,
         verdict=judgement.verdict.value,
         outcome=judgement.outcome.value,
-        reason=_storable(judgement.reason),
+        reason=storable(judgement.reason),
         fault_requested=int(judgement.fault_requested),
         fault_delivered=int(judgement.fault_delivered),
         fault_proved=int(judgement.fault_proved),
         fault_phase=judgement.fault_phase,
         downtime_s=judgement.downtime_s,
         device_attempts=judgement.attempts,
+        events=record.evidence.events if record.evidence else None,
+        duration_s=record.evidence.duration_ns / 1e9 if record.evidence else None,
+        complaints=storable("\n".join(record.evidence.complaints)) or None if record.evidence else None,
         phases=tuple(sorted((phase, float(seconds)) for phase, seconds in judgement.phases.items())),
+        cuts=tuple(sorted(map(_cut, record.evidence.faults))) if record.evidence else (),
     )
 
 
-def _storable(text: str) -> str:
-    """`text` without halves of surrogate pairs, which a console's broken encoding may leave and SQLite does not take."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _cut(mark: FaultMark) -> tuple[int, str, int, int | None, int | None, int]:
+    return mark.number, mark.phase, mark.t_ns, mark.into_phase_ns, mark.operation, int(mark.proved)
+
+
+def storable(value: T) -> T:
+    """`value`, a text without halves of surrogate pairs, which a console's broken encoding may leave and SQLite does not take."""
+    if isinstance(value, str) and not value.isascii():
+        return cast("T", value.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return value
 
 
 def statements(rows: Iterable[Row]) -> list[Statement]:
     """What writes these rows, whatever stood there before."""
     found: list[Statement] = []
     for row in rows:
-        found.append((_INSERT, astuple(row)[:-1]))
-        found.append(("DELETE FROM phase WHERE trial = ? AND number = ?", (row.trial, row.number)))
-        found.extend(("INSERT INTO phase VALUES (?, ?, ?, ?)", (row.trial, row.number, *phase)) for phase in row.phases)
+        key = (row.trial, row.number)
+        found.append((_INSERT, astuple(row)[:-2]))
+        found.extend((f"DELETE FROM {table} WHERE trial = ? AND number = ?", key) for table in ("phase", "cut"))  # noqa: S608 - constants
+        found.extend(("INSERT INTO phase VALUES (?, ?, ?, ?)", (*key, *phase)) for phase in row.phases)
+        found.extend(("INSERT INTO cut VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*key, *cut)) for cut in row.cuts)
     return found
 
 
@@ -192,8 +229,15 @@ def read_rows(connection: apsw.Connection) -> list[Row]:
     phases: dict[tuple[str, int], list[tuple[str, float]]] = {}
     for trial, number, phase, seconds in connection.execute("SELECT * FROM phase ORDER BY trial, number, phase"):
         phases.setdefault((trial, number), []).append((phase, seconds))
+    cuts: dict[tuple[str, int], list[tuple[int, str, int, int | None, int | None, int]]] = {}
+    for trial, number, *cut in connection.execute("SELECT * FROM cut ORDER BY trial, number, n"):
+        cuts.setdefault((trial, number), []).append(tuple(cut))
     return [
-        Row(**dict(zip(_COLUMNS, values, strict=True)), phases=tuple(phases.get((values[0], values[1]), ())))
+        Row(
+            **dict(zip(_COLUMNS, values, strict=True)),
+            phases=tuple(phases.get((values[0], values[1]), ())),
+            cuts=tuple(cuts.get((values[0], values[1]), ())),
+        )
         for values in connection.execute(_SELECT)
     ]
 

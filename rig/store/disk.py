@@ -82,9 +82,16 @@ def read_json(path: Path, form: str) -> dict[str, Json]:
         StorageError: the file is missing, is not JSON, or is of another format or version than `form`.
     """
     try:
-        value = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+    return parse_json(data, path, form)
+
+
+def parse_json(data: bytes | str, path: Path, form: str) -> dict[str, Json]:
+    """What stands in `data`, read from `path`, without its format mark; raises `StorageError` as `read_json`."""
+    try:
+        value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path}: not JSON: {error}") from error
     if not isinstance(value, dict) or value.get("format") != form:

@@ -10,6 +10,7 @@ PLAN, PROVENANCE, SUMMARY = "plan.json", "provenance.json", "summary.json"
 DATABASE, LOCK = "campaign.sqlite", "campaign.lock"
 IMAGES, TRIALS, REPLAYS = "images", "trials", "replays"
 TABLE_CSV, TABLE_PARQUET, REPORT, JUNIT = "trials.csv", "trials.parquet", "report.html", "junit.xml"
+MARKDOWN, PDF = "report.md", "report.pdf"
 
 JOURNAL, JUDGEMENT, EVIDENCE = "journal.jsonl", "judgement.json", "evidence.json"
 CONSOLE, CONSOLE_TIMES, RADIO, FLASH = "console.log", "console.times", "radio.btsnoop", "flash.bin"
@@ -19,6 +20,9 @@ JUDGEMENT_FORMAT, EVIDENCE_FORMAT = "rig.judgement/1", "rig.evidence/1"
 
 ASIDE = ".attempt-"
 """An interrupted attempt of trial T lies in ``trials/T.attempt-N``."""
+
+REPLAY = ".replay-"
+"""A repetition of trial T lies in ``replays/T.replay-N``."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

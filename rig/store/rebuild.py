@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from rig.errors import StorageError
-from rig.store import database, disk, layout
+from rig.store import database, disk, index, layout
 from rig.store.campaign import Campaign
 from rig.store.lock import CampaignLock
 
@@ -69,6 +69,7 @@ def _align(campaign: Campaign, path: Path) -> int:
         with connection:
             for sql, values in [*map(database.deletion, unsupported), *database.statements(wrong)]:
                 connection.execute(sql, values)
+            index.write_planned(connection, campaign.plan.trials)
     except apsw.Error as error:
         raise database.refused(path, error) from error
     finally:

@@ -73,8 +73,9 @@ class Session:
         """
         self.campaign.trial(trial_id)
         replays = self.campaign.path / layout.REPLAYS
-        number = 1 + max((int(folder.name.rpartition("-")[2]) for folder in replays.glob(f"{trial_id}.replay-*")), default=0)
-        return Attempt(replays / f"{trial_id}.replay-{number}", campaign=self.campaign.path, number=number, now=now)
+        found = replays.glob(f"{trial_id}{layout.REPLAY}*")
+        number = 1 + max((int(folder.name.rpartition("-")[2]) for folder in found), default=0)
+        return Attempt(replays / f"{trial_id}{layout.REPLAY}{number}", campaign=self.campaign.path, number=number, now=now)
 
     def record(self, judgement: Judgement) -> None:
         """Store a judgement, durably.  From now on the trial is no longer pending.

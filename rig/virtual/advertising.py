@@ -149,10 +149,12 @@ class Advertiser:
         return joined
 
     def _reaches(self, listener: Listener, channel: int, time: float, octets: int) -> bool:
-        return self._air.survives(Transmission(time, channel, self.address, listener.address, octets, Phy.LE_1M), self._luck)
+        packet = Transmission(time, channel, self.address, listener.address, octets, Phy.LE_1M, to_board=False)
+        return self._air.survives(packet, self._luck)
 
     def _hears(self, listener: Listener, channel: int, time: float, octets: int) -> bool:
-        return self._air.survives(Transmission(time, channel, listener.address, self.address, octets, Phy.LE_1M), self._luck)
+        packet = Transmission(time, channel, listener.address, self.address, octets, Phy.LE_1M, to_board=True)
+        return self._air.survives(packet, self._luck)
 
 
 def listen(air: Air, listener: Listener) -> None:

@@ -4,8 +4,8 @@ Bytes never vanish here.  A spoilt packet is sent again by the link layer until 
 one sees delay, or a lost link.  All randomness comes from the seed given to `Air`, one stream for every purpose, so that another
 board on the same air does not change the luck of this one.
 
-Not modelled: adaptive frequency hopping, clock drift, capture effects, and the sharing of one radio's time between several
-connections or between a connection and scanning.
+Not modelled: clock drift, capture effects, and the sharing of one radio's time between several connections or between a connection
+and scanning.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class DeviceAddress:
 
 
 class Transmission(NamedTuple):
-    """One packet on the air.  `channel` is the BLE channel index (0 to 39), `octets` the length of its payload."""
+    """One packet on the air.  `channel` is the BLE channel index (0 to 39), `octets` the length of its payload.
+
+    `to_board` tells the direction: to a peripheral, else to a central.
+    """
 
     time_s: float
     channel: int
@@ -63,6 +66,7 @@ class Transmission(NamedTuple):
     receiver: DeviceAddress
     octets: int
     phy: Phy
+    to_board: bool
 
 
 Loss = Callable[[Transmission], float]
@@ -102,6 +106,7 @@ class Air:
         self._seed = seed
         self._streams: dict[str, int] = {}
         self._losses: dict[object, Loss] = {}
+        self._steady: dict[object, Loss] = {}
         self._watchers: dict[ListensToMedium, None] = {}
         self.rssi_dbm = rssi_dbm
         self.advertisers: dict[Advertiser, None] = {}
@@ -122,17 +127,35 @@ class Air:
         self._per = per
         self._changed()
 
-    def disturb(self, loss: Loss) -> Callable[[], None]:
-        """Add a source of loss, independent of the others.  Returns the function that takes it away again."""
+    def disturb(self, loss: Loss, *, steady: bool = False) -> Callable[[], None]:
+        """Add a source of loss, independent of the others.  Returns the function that takes it away again.
+
+        A `steady` loss depends on neither time nor sender, so that centrals can learn which channels to avoid.
+        """
         key = object()
         self._losses[key] = loss
+        if steady:
+            self._steady[key] = loss
         self._changed()
 
         def remove() -> None:
+            self._steady.pop(key, None)
             if self._losses.pop(key, None) is not None:
                 self._changed()
 
         return remove
+
+    @property
+    def is_steadily_disturbed(self) -> bool:
+        """Whether there is a steady loss."""
+        return bool(self._steady)
+
+    def steady_loss(self, packet: Transmission) -> float:
+        """The probability, 0 to 1, that the steady losses spoil this packet."""
+        intact = 1.0
+        for loss in self._steady.values():
+            intact *= 1.0 - loss(packet)
+        return 1.0 - intact
 
     def survives(self, packet: Transmission, luck: random.Random) -> bool:
         """Whether this packet arrives whole.  Draws from `luck` only when the outcome is open."""

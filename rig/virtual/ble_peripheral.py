@@ -147,6 +147,15 @@ class BlePeripheral:
         """Advertise another address from the next advertisement on, as a bootloader does to be told from its application."""
         self._address = DeviceAddress.parse(address)
 
+    @property
+    def bonded_peer(self) -> str | None:
+        """The connected central's address, when the link is encrypted with the key of a bond."""
+        return str(self._end.peer.address) if self._end is not None and self._server.security.encrypted else None
+
+    def use_bonds(self, bonds: MutableMapping[str, Bond], *, pairable: bool, passkey: int | None = None) -> None:
+        """From the next connection on, know these bonds and no others, and pair in this way; the arguments are those of the class."""
+        self._bonds, self._pairable, self._passkey = bonds, pairable, passkey
+
     async def stop_advertising(self) -> None:
         self._advertisement = None
         if self._advertiser is not None:

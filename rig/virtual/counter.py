@@ -29,6 +29,10 @@ class VirtualOperationCounter:
         assert self._board is not None
         return self._board.soc.flash.count
 
+    def erases(self) -> int:
+        assert self._board is not None
+        return sum(self._board.soc.flash.erase_counts)
+
     def call_at(self, count: int, action: Callable[[], None]) -> Callable[[], None]:
         assert self._board is not None
         return self._board.soc.call_at_operation(count, action)

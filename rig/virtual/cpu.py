@@ -6,7 +6,7 @@ cancelled in the middle of what it does; the flash keeps exactly what had been d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -16,6 +16,7 @@ from rig.virtual.parts import Part
 
 if TYPE_CHECKING:
     from rig.virtual.ble_peripheral import BlePeripheral
+    from rig.virtual.pairing import Bond
 
 
 class ResetReason(IntFlag):
@@ -71,6 +72,9 @@ class Cpu(Protocol):
 
     noinit: dict[str, Any]
     """RAM that start-up code leaves alone: kept over resets, and over a power cut too short to lose RAM."""
+
+    bonds: MutableMapping[str, Bond]
+    """The bonds that the application keeps, by the centrals' addresses: as durable as flash, and no part of the memory map."""
 
     @property
     def radio(self) -> BlePeripheral:
@@ -133,7 +137,8 @@ class Cpu(Protocol):
 class Bootloader(Protocol):
     """What runs first after every reset.  Built once per board from ``bootloader:`` in the boards file.
 
-    A class may have a `factory_flash` as well: pairs of address and bytes that a new board holds beside the application.
+    A class may have a `factory_flash` as well: pairs of address and bytes that a new board holds beside the application; and `code`,
+    the region that the bootloader itself lies in: a board on which the application has damaged it stays dead.
     """
 
     async def boot(self, cpu: Cpu) -> Entry | None:

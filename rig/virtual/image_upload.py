@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +40,29 @@ class _Session:
 
 
 class ImageUpload:
-    """Serves upload requests into the secondary slot of `memory`."""
+    """Serves upload requests into the secondary slot of `memory`.
 
-    def __init__(self, cpu: Cpu, memory: MemoryMap) -> None:
+    `on_accepted` is called when a new upload has been accepted, before anything is erased for it.  The two switches are defects:
+    `resumes_too_far` skips a chunk when an interrupted upload goes on, `erases_whole_slot` erases also what is blank.
+    """
+
+    def __init__(
+        self,
+        cpu: Cpu,
+        memory: MemoryMap,
+        *,
+        on_accepted: Callable[[], None],
+        resumes_too_far: bool = False,
+        erases_whole_slot: bool = False,
+    ) -> None:
         self._cpu = cpu
         self._memory = memory
+        self._on_accepted = on_accepted
+        self._resumes_too_far = resumes_too_far
+        self._erases_whole_slot = erases_whole_slot
         self._session: _Session | None = None
+        self.percent = 0
+        """How much of the image has arrived."""
 
     async def handle(self, payload: dict[str, Any], *, running_version: bytes, slot_free: bool) -> dict[str, Any]:
         """Answer one upload request.  Raises `RequestRefused`."""
@@ -62,6 +80,7 @@ class ImageUpload:
             self._session = None
             raise RequestRefused(ImageError.DATA_OVERRUN)
         await self._store(session, data)
+        self.percent = 100 * session.received // session.length
         return {"off": session.received} | self._finish(session)
 
     def forget(self) -> None:
@@ -71,11 +90,15 @@ class ImageUpload:
     async def _begin(self, payload: dict[str, Any], data: bytes, *, running_version: bytes, slot_free: bool) -> int | None:
         """Open a session, or return the offset at which an interrupted one of the same file goes on."""
         length, sha = payload.get("len"), payload.get("sha")
-        if not isinstance(length, int) or len(data) < _HEADER_SIZE:
-            raise RequestRefused(ImageError.INVALID_LENGTH if not isinstance(length, int) else ImageError.INVALID_IMAGE_HEADER)
+        if not isinstance(length, int) or length <= 0:
+            raise RequestRefused(ImageError.INVALID_LENGTH)
+        if len(data) < _HEADER_SIZE:
+            raise RequestRefused(ImageError.INVALID_IMAGE_HEADER)
         if int.from_bytes(data[:4], "little") != IMAGE_MAGIC:
             raise RequestRefused(ImageError.BAD_MAGIC)
         if self._session and sha and self._session.sha == sha and self._session.length == length:
+            if self._resumes_too_far:
+                self._skip(self._session, len(data))
             return self._session.received
         if sha and self._holds(length, sha):
             self._session = None
@@ -87,7 +110,8 @@ class ImageUpload:
         if payload.get("upgrade") and _sort_key(data[20:28]) <= _sort_key(running_version):
             raise RequestRefused(ImageError.CURRENT_VERSION_IS_NEWER)
         self._session = None
-        await self.erase(self._memory.upload_offset + length)
+        self._on_accepted()
+        await self.erase(None if self._erases_whole_slot else self._memory.upload_offset + length)
         self._session = _Session(length=length, sha=sha)
         return None
 
@@ -98,13 +122,19 @@ class ImageUpload:
         pages = list(range(slot.start, slot.start + end, PAGE_SIZE))
         trailer = slot.end - PAGE_SIZE
         for page in pages if trailer in pages else [*pages, trailer]:
-            if self._cpu.read(page, PAGE_SIZE).count(0xFF) != PAGE_SIZE:
+            if self._erases_whole_slot or self._cpu.read(page, PAGE_SIZE).count(0xFF) != PAGE_SIZE:
                 await self._cpu.erase_page(page)
 
     def _holds(self, length: int, sha: bytes) -> bool:
         """Whether the slot already contains exactly this file."""
         slot, offset = self._memory.secondary, self._memory.upload_offset
         return length <= slot.size - offset and hashlib.sha256(self._cpu.read(slot.start + offset, length)).digest() == sha
+
+    def _skip(self, session: _Session, length: int) -> None:
+        """Count bytes as received that have never come."""
+        skipped = min(length, session.length - session.received)
+        session.pending += b"\xff" * skipped
+        session.received += skipped
 
     async def _store(self, session: _Session, data: bytes) -> None:
         start = self._memory.secondary.start + self._memory.upload_offset

@@ -130,6 +130,11 @@ class LinkEnd:
         return self.in_flight
 
     @property
+    def first_place(self) -> int:
+        """Where in the queue a control PDU goes that must not wait: behind the PDU in flight, if there is one."""
+        return int(self.in_flight is not None and self.in_flight is not EMPTY)
+
+    @property
     def deadline(self) -> float:
         """When this end gives up unless it hears something."""
         parameters = self.connection.parameters

@@ -7,6 +7,10 @@ arrive whole is sent again, in the same or the next event, until it is acknowled
 * 0x3E at an end that has heard nothing at all for the first six intervals,
 * 0x13 and 0x16 after LL_TERMINATE_IND, 0x3D when the ends encrypt with different keys.
 
+Where steady interference is on the air the central drops bad channels from the channel map.  A change that has not reached the
+peripheral before its instant parts the two for good, as the specification has it for an instant that has passed (0x08 at both ends
+here).
+
 An idle connection on an ideal medium costs nothing: its events, which could only succeed, are not simulated but counted afterwards.
 """
 
@@ -16,6 +20,7 @@ import asyncio
 import math
 
 from rig.virtual.air import DATA_CHANNELS, T_IFS_S, Air, DeviceAddress, Phy, Transmission, airtime_s
+from rig.virtual.channel_map import ALL_CHANNELS, ChannelAssessment, ChannelMap
 from rig.virtual.link_end import LinkEnd, Upper
 from rig.virtual.link_pdus import (
     CONNECTION_TIMEOUT,
@@ -26,6 +31,7 @@ from rig.virtual.link_pdus import (
     MIC_FAILURE,
     PIN_OR_KEY_MISSING,
     ChangeAtInstant,
+    ChannelMapAtInstant,
     ConnectionParameters,
     Control,
     EncryptionReject,
@@ -40,6 +46,8 @@ from rig.virtual.link_pdus import (
 _MIC_OCTETS = 4
 _INSTANT_DELAY = 6
 """Events between the sending of a change and its instant (5.1.1 asks for at least six)."""
+_MAP_DELAY = 40
+"""The same for a channel map: it is sent while channels are bad, and one that comes too late costs the link."""
 _SLACK_S = 1e-9
 
 
@@ -73,7 +81,10 @@ class Connection:
         self._counter = -1
         self._hop = self._luck.randrange(5, 17)
         self._channel = 0
+        self.channel_map = ALL_CHANNELS
+        self._assessment = ChannelAssessment(start_s=anchor_s, loss=self._exchange_loss)
         self._pending: Pdu | None = None
+        self._pending_map: Pdu | None = None
         self._out_of_step = False
         self._asleep = False
         self._timer: asyncio.TimerHandle | None = None
@@ -113,6 +124,8 @@ class Connection:
             or central.deaf_until > now
             or peripheral.deaf_until > now
             or self._pending is not None
+            or self._pending_map is not None
+            or self.channel_map is not ALL_CHANNELS
             or self._out_of_step
             or central.ending is not None
         )
@@ -120,8 +133,12 @@ class Connection:
     def _event(self) -> None:
         self._counter += 1
         self._channel = (self._channel + self._hop) % DATA_CHANNELS
-        if self._pending is not None:
-            self._apply_change_when_due(self._pending)
+        if self._pending is not None and self._apply_change_when_due(self._pending):
+            self._pending = None
+        if self._pending_map is not None and self._apply_change_when_due(self._pending_map):
+            self._pending_map = None
+        if self._air.is_steadily_disturbed or self.channel_map is not ALL_CHANNELS:
+            self._assess_channels()
         self._asleep = self._sleeps(self.peripheral)
         self._exchange(self._anchor)
 
@@ -197,7 +214,16 @@ class Connection:
         if self._air.is_ideal:
             return True
         return self._air.survives(
-            Transmission(now, self._channel, sender.address, receiver.address, pdu.octets, self.phy), self._luck
+            Transmission(
+                now,
+                self.channel_map.remapped(self._channel),
+                sender.address,
+                receiver.address,
+                pdu.octets,
+                self.phy,
+                to_board=receiver is self.peripheral,
+            ),
+            self._luck,
         )
 
     def _receive(self, receiver: LinkEnd, pdu: Pdu, now: float) -> None:
@@ -268,14 +294,38 @@ class Connection:
         self.wake()
         return True
 
-    def _apply_change_when_due(self, pdu: Pdu) -> None:
+    def _exchange_loss(self, channel: int) -> float:
+        """The share of exchanges of short packets that steady losses spoil on `channel`."""
+        intact = 1.0
+        for end in (self.central, self.peripheral):
+            packet = Transmission(
+                0.0, channel, end.address, end.peer.address, DEFAULT_OCTETS, self.phy, to_board=end is self.central
+            )
+            intact *= 1.0 - self._air.steady_loss(packet)
+        return 1.0 - intact
+
+    def _assess_channels(self) -> None:
+        """Let the central tell the peripheral which channels to use from now on, if that has changed."""
+        if self._pending_map is not None or not self.central.established:
+            return
+        wanted = self._assessment.look(self._loop.time(), self.channel_map)
+        if wanted is None:
+            return
+        change = ALL_CHANNELS if wanted == ALL_CHANNELS else wanted
+        control = ChannelMapAtInstant(self._counter + _MAP_DELAY + self.parameters.latency, change)
+        self._pending_map = Pdu(control.octets, control=control)
+        self.central.queue.insert(self.central.first_place, self._pending_map)
+
+    def _apply_change_when_due(self, pdu: Pdu) -> bool:
         control = pdu.control
         assert isinstance(control, ChangeAtInstant)
         if self._counter < control.instant:
-            return
-        self._pending = None
+            return False
         if not pdu.delivered:
             self._out_of_step = True  # the central changes, the peripheral does not: they never meet again
+        if isinstance(control.change, ChannelMap):
+            self.channel_map = control.change
+            return True
         if isinstance(control.change, Phy):
             self.phy = control.change
         else:
@@ -288,6 +338,7 @@ class Connection:
                 if end.watchdog is not None:  # it counts to the old timeout; the next missed packet sets a new one
                     end.watchdog.cancel()
                     end.watchdog = None
+        return True
 
     # -------------------------------------------------------------------------------------------------------------- end
     def _arm(self, end: LinkEnd) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rig.virtual.air import Phy
+from rig.virtual.channel_map import ChannelMap
 
 CONNECTION_TIMEOUT = 0x08
 REMOTE_USER_TERMINATED = 0x13
@@ -90,7 +91,15 @@ class ChangeAtInstant(Control):
 
     octets = 12
     instant: int
-    change: ConnectionParameters | Phy
+    change: ConnectionParameters | Phy | ChannelMap
+
+
+@dataclass(frozen=True)
+class ChannelMapAtInstant(ChangeAtInstant):
+    """LL_CHANNEL_MAP_IND."""
+
+    octets = 8
+    change: ChannelMap
 
 
 @dataclass(slots=True, eq=False)

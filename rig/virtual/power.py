@@ -87,8 +87,13 @@ class PowerNode:
     Args:
         capacitance_f: everything on VDD, farads.
         bleed_ohm: discharge resistor across VDD, ohms; None for none.  The source feeds it too.
-        back_power_v: voltage that a foreign pin (UART, SWD) keeps on VDD through the SoC's ESD diodes, volts; None for none.
+        back_power_mv: voltage that a foreign pin (UART, SWD) keeps on VDD through the SoC's ESD diodes, millivolts; None for none.
+            Above the power-on threshold the SoC runs on when the supply is off, above RAM retention it keeps its RAM, and above
+            `logic_low_v` a logic input on VDD never reads low.
         rise_s: time in which the source ramps from 0 V to its voltage, seconds; a step upwards takes its share of it.
+        slowest_start_s: a rise from RAM retention to the power-on threshold that takes longer leaves the SoC in reset until VDD has
+            been below RAM retention again, seconds; None for a SoC that starts after any rise.  The product specification guarantees
+            the power-on reset up to 60 ms from 0 to 1.7 V and says nothing of what happens beyond.
         brown_out_v: falling threshold of the brown-out reset, volts.
         power_on_v: rising threshold of the power-on reset, volts.
         retention_v: below this RAM loses its content, volts.
@@ -103,16 +108,17 @@ class PowerNode:
         *,
         capacitance_f: float = 10e-6,
         bleed_ohm: float | None = 1000.0,
-        back_power_v: float | None = None,
+        back_power_mv: float | None = None,
         rise_s: float = 0.2e-3,
+        slowest_start_s: float | None = None,
         brown_out_v: float = 1.7,
         power_on_v: float = 1.75,
         retention_v: float = 0.5,
         logic_low_v: float = 1.05,
     ) -> None:
         for name, value in {
-            "capacitance_f": capacitance_f, "bleed_ohm": bleed_ohm, "back_power_v": back_power_v,
-            "rise_s": rise_s, "retention_v": retention_v, "logic_low_v": logic_low_v,
+            "capacitance_f": capacitance_f, "bleed_ohm": bleed_ohm, "back_power_mv": back_power_mv, "rise_s": rise_s,
+            "slowest_start_s": slowest_start_s, "retention_v": retention_v, "logic_low_v": logic_low_v,
         }.items():  # fmt: skip
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
@@ -124,8 +130,12 @@ class PowerNode:
         """Called when VDD has fallen to the brown-out threshold."""
         self._capacitance_f = capacitance_f
         self._bleed_ohm = bleed_ohm
-        self._floor_v = back_power_v or 0.0
+        self._floor_v = (back_power_mv or 0.0) / 1000
         self._rise_s = rise_s
+        self._slowest_start_s = slowest_start_s
+        self._low_s = 0.0
+        """When VDD was last seen below RAM retention, which is seen whenever it leaves it."""
+        self._stuck = False
         self._brown_out_v, self._power_on_v = brown_out_v, power_on_v
         self._retention_v, self._logic_low_v = retention_v, logic_low_v
         self._on = False
@@ -275,6 +285,9 @@ class PowerNode:
         if self._epochs:
             now = max(now, self._epochs[-1].start_s)
             self._lowest_v = min(self._lowest_v, self.voltage(now))
+        if self.voltage(now) <= self._retention_v:
+            self._low_s = now
+            self._stuck = False
         return now
 
     def _proceed(self, now: float) -> None:
@@ -333,6 +346,8 @@ class PowerNode:
             self._timer = asyncio.get_running_loop().call_at(self._crossing_s, self._cross)
 
     def _next_crossing(self, now: float) -> float:
+        if self._stuck:
+            return _NEVER
         epoch = self._epochs[-1]
         level_v = self._brown_out_v if self._good else self._power_on_v
         volts = epoch.voltage(now)
@@ -342,8 +357,18 @@ class PowerNode:
             (stretch.crossing(level_v) for stretch in epoch.stretches if stretch.rises is not self._good), default=_NEVER
         )
 
+    def _rose_too_slowly(self) -> bool:
+        """A brown-out that has left RAM alone is no start, however long the return takes."""
+        if self._slowest_start_s is None or self._lowest_v > self._retention_v:
+            return False
+        return self._crossing_s - self._low_s > self._slowest_start_s
+
     def _cross(self) -> None:
         """The threshold that `_arm` waited for is reached."""
+        if not self._good and self._rose_too_slowly():
+            self._stuck = True
+            self._arm(self._crossing_s)
+            return
         self._good = not self._good
         if self._good:
             self._ram_lost = self._lowest_v < self._retention_v

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rig.errors import InstrumentError
-from rig.ports import DeviceInfo
+from rig.ports import DeviceInfo, Protection
 from rig.virtual.cpu import ResetReason
 from rig.virtual.parts import PAGE_SIZE
 from rig.virtual.world import CURRENT_WORLD, VirtualBoard
@@ -57,7 +57,7 @@ class VirtualProbe:
         await self.erase(first, -(-(address + len(data) - first) // PAGE_SIZE) * PAGE_SIZE)
         board = await self._transaction(2 * len(data))
         await asyncio.sleep(len(data) // 4 * board.soc.facts.part.word_write_s)
-        board.soc.flash.poke(address, data)
+        self._poke(board, address, data)
         if board.soc.flash.read(address, len(data)) != data:
             raise InstrumentError(self._name, f"verification failed at 0x{address:x}")
 
@@ -67,14 +67,25 @@ class VirtualProbe:
         board = await self._transaction(0)
         self._check_range(board, address, length)
         await asyncio.sleep(length // PAGE_SIZE * board.soc.facts.part.page_erase_s)
-        board.soc.flash.poke(address, b"\xff" * length)
+        self._poke(board, address, b"\xff" * length)
         for page in range(address // PAGE_SIZE, (address + length) // PAGE_SIZE):
             board.soc.flash.erase_counts[page] += 1
 
     async def reset(self) -> None:
-        board = await self._transaction(0)
+        soc = self._target().soc
+        if soc.approtect:  # the debug port is closed, the pin is not
+            await asyncio.sleep(_TRANSACTION_S)
+            soc.restart(ResetReason.PIN)
+            return
+        await self._transaction(0)
         self._attached = False
-        board.soc.release(ResetReason.PIN)
+        soc.release(ResetReason.PIN)
+
+    async def protection(self) -> Protection:
+        soc = self._target().soc
+        await asyncio.sleep(_TRANSACTION_S)
+        life = None if soc.approtect else soc.life
+        return Protection(readback=soc.approtect, locked=() if life is None else life.locked)
 
     async def detach(self) -> None:
         if self._attached and self._board is not None:
@@ -83,15 +94,28 @@ class VirtualProbe:
 
     async def _transaction(self, length: int) -> VirtualBoard:
         """Attach when needed and let the time pass that `length` bytes take on the wire."""
+        board = self._target()
+        if board.soc.approtect:
+            raise InstrumentError(
+                self._name, "access port protection (APPROTECT) is on", hint="only `recover` opens the chip, which erases all of it"
+            )
+        if not self._attached:
+            self._attached = True
+            board.soc.hold()
+        await asyncio.sleep(_TRANSACTION_S + length / _BYTES_PER_SECOND)
+        return board
+
+    def _target(self) -> VirtualBoard:
+        """The board, which must be powered for its debug port to answer."""
         if self._board is None:
             raise InstrumentError(self._name, "the probe is not open")
         if not self._board.power.is_good:
             raise InstrumentError(self._name, "no target voltage", hint="switch the supply on before using the probe")
-        if not self._attached:
-            self._attached = True
-            self._board.soc.hold()
-        await asyncio.sleep(_TRANSACTION_S + length / _BYTES_PER_SECOND)
         return self._board
+
+    def _poke(self, board: VirtualBoard, address: int, data: bytes) -> None:
+        board.soc.flash.poke(address, data)
+        board.soc.programmed(address, len(data))
 
     def _check_range(self, board: VirtualBoard, address: int, length: int) -> None:
         if address < 0 or address + length > board.soc.facts.part.flash_size:

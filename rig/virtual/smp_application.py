@@ -7,15 +7,19 @@ images of a board share (buffer sizes, advertising interval) stands in the board
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from rig.formats.sample_app import ConfirmPolicy, SampleApp
+from rig.formats.update_service import UpdateState
+from rig.virtual import sample_firmware
 from rig.virtual.ble_peripheral import NotSubscribed, PeerGone
-from rig.virtual.cpu import BoardFacts, Cpu, ResetReason
-from rig.virtual.gatt_server import Characteristic, Service
+from rig.virtual.cpu import BoardFacts, Cpu
+from rig.virtual.gatt_server import Characteristic, Security, Service
 from rig.virtual.image_upload import ImageUpload
-from rig.virtual.mcuboot.request import confirm, read_state, set_pending
+from rig.virtual.mcuboot.request import SlotImage, confirm, read_state, set_pending
+from rig.virtual.sample_firmware import Build, Defect
 from rig.virtual.smp_codec import (
     Group,
     ImageError,
@@ -28,17 +32,23 @@ from rig.virtual.smp_codec import (
     encode_response,
     error_payload,
 )
+from rig.virtual.update_service import Objection, UpdateService
 
 SMP_SERVICE = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
 SMP_CHARACTERISTIC = "da2e7828-fbce-4e01-ae9e-261174997c48"
+DEFECTS = frozenset(Defect) - {Defect.UNBONDED_ACCEPTED}
 _RESET_DELAY_S = 0.25
 """CONFIG_MCUMGR_GRP_OS_RESET_MS: the answer leaves before the reset comes."""
-_STARTUP_S = 0.05
-"""Kernel, drivers and Bluetooth start-up, from the jump to the first advertisement (estimate)."""
+_TINY_BUFFER, _TINY_MTU, _SLOW_REQUEST_S = 192, 23, 0.2
+_REFUSALS = {
+    Objection.BUSY: MgmtError.BUSY,
+    Objection.BATTERY_LOW: MgmtError.BUSY,
+    Objection.NO_CONSENT: MgmtError.ACCESS_DENIED,
+}
 
 
 class SmpApplication:
-    """Runs one start of the application.  Options are the `application:` keys of the boards file."""
+    """Runs one start of the application.  Options are the `application:` keys of the boards file; raises `ConfigError`."""
 
     def __init__(
         self,
@@ -50,7 +60,21 @@ class SmpApplication:
         max_mtu: int = 498,
         advertising_interval_s: float = 0.1,
         request_s: float = 0.002,
+        boot_s: float = sample_firmware.STARTUP_S,
+        security: str = Security.OPEN,
+        passkey: int | None = None,
+        update_service: bool = False,
+        defects: Iterable[str] = (),
     ) -> None:
+        self._build = Build(
+            security=sample_firmware.security_level(security),
+            passkey=passkey,
+            update_service=update_service,
+            boot_s=boot_s,
+            defects=sample_firmware.known_defects(defects, DEFECTS),
+        )
+        if self._build.has(Defect.TINY_BUFFERS):
+            buf_size, buf_count, max_mtu, request_s = _TINY_BUFFER, 1, _TINY_MTU, _SLOW_REQUEST_S
         self._image = image
         self._board = board
         self._buf_size, self._buf_count = buf_size, buf_count
@@ -61,30 +85,24 @@ class SmpApplication:
 
     async def run(self, cpu: Cpu) -> None:
         """Start up, advertise, and serve until this life of the processor ends."""
-        await self._announce(cpu)
-        if self._image.crash:
-            cpu.fault("the application crashes by design")
-        await cpu.sleep(_STARTUP_S)
-        server = SmpServer(cpu, self._board, buf_size=self._buf_size, buf_count=self._buf_count)
-        cpu.spawn(self._confirm_policy(cpu))
-        await self._serve(cpu, server)
+        await sample_firmware.start(cpu, self._image, self._build, bootloader=0)
+        updates = UpdateService(cpu, self._image, self._board, self._build)
+        await updates.start()
+        server = SmpServer(cpu, self._board, self._build, updates, buf_size=self._buf_size, buf_count=self._buf_count)
+        cpu.spawn(self._confirm_policy(cpu, server))
+        await self._serve(cpu, server, updates)
 
-    async def _announce(self, cpu: Cpu) -> None:
-        reason = cpu.reset_reason
-        cpu.clear_reset_reason(int(ResetReason.PIN | ResetReason.WATCHDOG | ResetReason.SOFT | ResetReason.LOCKUP))
-        await cpu.print(f"*** {self._image.name} {self._image.version} ***")
-        await cpu.print(f"reset reason: 0x{int(reason):08x}")
-
-    async def _confirm_policy(self, cpu: Cpu) -> None:
-        if self._image.confirm is ConfirmPolicy.NEVER:
+    async def _confirm_policy(self, cpu: Cpu, server: SmpServer) -> None:
+        policy = ConfirmPolicy.AT_ONCE if self._build.has(Defect.CONFIRMS_TOO_EARLY) else self._image.confirm
+        if policy is ConfirmPolicy.NEVER:
             return
-        if self._image.confirm is ConfirmPolicy.AFTER_SELF_TEST:
+        if policy is ConfirmPolicy.AFTER_SELF_TEST:
             await cpu.sleep(self._image.self_test_s)
             await cpu.print("self-test: passed")
-        if await confirm(cpu, self._board.memory):
+        if await server.confirm():
             await cpu.print("image confirmed")
 
-    async def _serve(self, cpu: Cpu, server: SmpServer) -> None:
+    async def _serve(self, cpu: Cpu, server: SmpServer, updates: UpdateService) -> None:
         reassembler = Reassembler(self._buf_size)
         connection = 0
 
@@ -95,17 +113,21 @@ class SmpApplication:
 
         def on_write(fragment: bytes) -> None:
             packet = reassembler.feed(fragment)
+            if packet is None and reassembler.overrun and self._build.has(Defect.CRASHES_ON_MALFORMED):
+                packet = fragment
             if packet is not None:
                 self._requests.put_nowait((connection, packet))
 
         characteristic = Characteristic(
-            uuid=SMP_CHARACTERISTIC, properties=frozenset({"write-without-response", "notify"}), on_write=on_write
+            uuid=SMP_CHARACTERISTIC,
+            properties=frozenset({"write-without-response", "notify"}),
+            security=self._build.access,
+            on_write=on_write,
         )
+        services = [Service(uuid=SMP_SERVICE, characteristics=(characteristic,)), *updates.services()]
         radio = cpu.radio
         radio.on_connected = on_connected
-        await radio.start(
-            [Service(uuid=SMP_SERVICE, characteristics=(characteristic,))], name=self._board.ble_name, max_mtu=self._max_mtu
-        )
+        await radio.start(services, name=self._board.ble_name, max_mtu=self._max_mtu)
         await radio.advertise(name=self._board.ble_name, service_uuids=[SMP_SERVICE], interval_s=self._interval_s)
         await cpu.print("advertising")
         while True:
@@ -127,16 +149,28 @@ class SmpApplication:
 class SmpServer:
     """The os and image groups over whatever link brings the packets."""
 
-    def __init__(self, cpu: Cpu, board: BoardFacts, *, buf_size: int, buf_count: int) -> None:
+    def __init__(
+        self, cpu: Cpu, board: BoardFacts, build: Build, updates: UpdateService, *, buf_size: int, buf_count: int
+    ) -> None:
         self._cpu = cpu
         self._memory = board.memory
+        self._build = build
+        self._updates = updates
         self._buffers = {"buf_size": buf_size, "buf_count": buf_count}
-        self._upload = ImageUpload(cpu, board.memory)
+        self._upload = ImageUpload(
+            cpu,
+            board.memory,
+            on_accepted=lambda: updates.show(UpdateState.ANNOUNCED, percent=0),
+            resumes_too_far=build.has(Defect.RESUMES_TOO_FAR),
+            erases_whole_slot=build.has(Defect.ERASES_WHOLE_SLOT),
+        )
 
     async def answer(self, packet: bytes) -> bytes | None:
         """Serve one request; None when there is nothing to say."""
         request = decode(packet)
         if request is None:
+            if self._build.has(Defect.CRASHES_ON_MALFORMED):
+                self._cpu.fault("a malformed request has overwritten the stack")
             return None
         try:
             payload = await self._dispatch(request)
@@ -147,7 +181,7 @@ class SmpServer:
     async def _dispatch(self, request: Request) -> dict[str, Any]:
         match (request.group, request.command, request.op):
             case (Group.OS, 0, Op.READ | Op.WRITE):
-                return {"r": request.payload.get("d", "")}
+                return _echo(request.payload.get("d", ""))
             case (Group.OS, 5, Op.WRITE):
                 self._cpu.spawn(self._reset_soon())
                 return {}
@@ -160,12 +194,25 @@ class SmpServer:
             case (Group.IMAGE, 0, Op.WRITE):
                 return await self._set_state(request.payload)
             case (Group.IMAGE, 1, Op.WRITE):
-                state = read_state(self._cpu, self._memory)
-                version = self._cpu.read(self._memory.primary.start + 20, 8)
-                return await self._upload.handle(request.payload, running_version=version, slot_free=state.secondary_free)
+                return await self._receive(request.payload)
             case (Group.IMAGE, 5, Op.WRITE):
                 return await self._erase()
         raise RequestRefused(MgmtError.NOT_SUPPORTED)
+
+    async def confirm(self) -> bool:
+        """Keep the running image; whether that took a write."""
+        return not self._build.has(Defect.NEVER_CONFIRMS) and await confirm(self._cpu, self._memory)
+
+    async def _receive(self, payload: dict[str, Any]) -> dict[str, Any]:
+        state = read_state(self._cpu, self._memory)
+        version = self._cpu.read(self._memory.primary.start + 20, 8)
+        try:
+            answer = await self._upload.handle(payload, running_version=version, slot_free=state.secondary_free)
+        except RequestRefused:
+            self._updates.show(UpdateState.REFUSED)
+            raise
+        self._updates.show(UpdateState.RECEIVING, percent=self._upload.percent)
+        return answer
 
     async def _reset_soon(self) -> None:
         await self._cpu.sleep(_RESET_DELAY_S)
@@ -196,7 +243,7 @@ class SmpServer:
         if wanted is None:
             if not permanent:
                 raise RequestRefused(ImageError.INVALID_HASH)
-            await confirm(self._cpu, self._memory)
+            await self.confirm()
             return self._state()
         slot = next((slot for slot in slots if slot.image_hash == wanted), None)
         if slot is None:
@@ -204,12 +251,26 @@ class SmpServer:
         if slot.active:
             if not permanent:
                 raise RequestRefused(ImageError.TEST_TO_ACTIVE_DENIED)
-            await confirm(self._cpu, self._memory)
+            await self.confirm()
         else:
             if slot.pending and not permanent:
                 raise RequestRefused(ImageError.IMAGE_ALREADY_PENDING)
-            await set_pending(self._cpu, self._memory, permanent=permanent)
+            await self._install(slot, permanent=permanent)
         return self._state()
+
+    async def _install(self, image: SlotImage, *, permanent: bool) -> None:
+        """Ask the bootloader for `image`, unless something speaks against an update now."""
+        objection = self._updates.objection()
+        if objection is not None:
+            await self._updates.refuse(objection, image.version)
+            raise RequestRefused(_REFUSALS[objection])
+        if self._build.has(Defect.USER_DATA_ERASED):
+            await self._cpu.erase_page(self._memory.user_data.start)
+        await self._updates.request(image.version)
+        await set_pending(self._cpu, self._memory, permanent=permanent)
+        self._updates.show(UpdateState.READY, percent=100)
+        if self._updates.condition and self._build.has(Defect.APPLIES_AT_ONCE):
+            self._cpu.spawn(self._reset_soon())
 
     async def _erase(self) -> dict[str, Any]:
         if not read_state(self._cpu, self._memory).secondary_free:
@@ -217,3 +278,9 @@ class SmpServer:
         self._upload.forget()
         await self._upload.erase()
         return {}
+
+
+def _echo(text: object) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise RequestRefused(MgmtError.INVALID)
+    return {"r": text}

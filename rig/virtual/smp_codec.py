@@ -40,6 +40,8 @@ class MgmtError(IntEnum):
     BAD_STATE = 6
     NOT_SUPPORTED = 8
     CORRUPT = 9
+    BUSY = 10
+    ACCESS_DENIED = 11
 
 
 class ImageError(IntEnum):
@@ -100,6 +102,8 @@ class Reassembler:
     def __init__(self, buffer_size: int) -> None:
         self._buffer_size = buffer_size
         self._buffer = bytearray()
+        self.overrun = False
+        """Whether the last fragment belonged to a request that had to be dropped."""
 
     def clear(self) -> None:
         """Forget what has come of a request: the connection that it came on has ended."""
@@ -108,10 +112,12 @@ class Reassembler:
     def feed(self, fragment: bytes) -> bytes | None:
         """Return the whole packet when `fragment` completes one."""
         self._buffer += fragment
+        self.overrun = False
         if len(self._buffer) < HEADER.size:
             return None
         wanted = HEADER.size + HEADER.unpack_from(self._buffer)[2]
-        if wanted > self._buffer_size or len(self._buffer) > wanted:
+        self.overrun = wanted > self._buffer_size or len(self._buffer) > wanted
+        if self.overrun:
             self._buffer.clear()
             return None
         if len(self._buffer) < wanted:

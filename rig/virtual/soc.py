@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
 from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write
+from rig.virtual.pairing import Bond
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
 
@@ -52,6 +53,11 @@ class Soc:
 
     `radio_sync`: flash operations are sliced around radio events, as Zephyr's and the SoftDevice's flash drivers do; when
     False the radio is deaf while the NVMC is busy.
+
+    `code` is where the bootloader lies.  Whatever a bootloader leaves there is taken to be a working bootloader; when an application
+    has changed it, the next reset finds nothing to run.
+
+    `approtect`: access port protection is on, so that a debugger cannot look at the memory (nRF52 PS, debug and trace, APPROTECT).
     """
 
     facts: BoardFacts
@@ -63,11 +69,14 @@ class Soc:
     air: Air
     rng: random.Random
     radio_sync: bool = True
+    approtect: bool = False
+    code: Region | None = None
     loads: Loads = field(default_factory=Loads)
     flash: Flash = field(init=False)
     reset_reason: ResetReason = ResetReason.POWER_ON
     gpregret: list[int] = field(default_factory=lambda: [0, 0])
     noinit: dict[str, Any] = field(default_factory=dict)
+    bonds: dict[str, Bond] = field(default_factory=dict)
     life: Life | None = None
     failure: BaseException | None = None
     """An exception that escaped from a bootloader or application class: a fault of the bench, not of the device."""
@@ -78,6 +87,7 @@ class Soc:
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_timeout_s = 0.0
         self._waiting: list[_Pending] = []
+        self._good_code: bytes | None = None
 
     # ------------------------------------------------------------------------------------------------- power and reset
     def power_good(self) -> None:
@@ -121,8 +131,19 @@ class Soc:
 
     def _first_instruction(self) -> None:
         self._start = None
+        if self._good_code not in (None, self._code()):
+            return  # lock-up at the first instruction, over and over: silent, and nothing but a probe can help
+        self._good_code = self._code()
         self.life = Life(self)
         self.life.spawn(self.life.execute())
+
+    def programmed(self, address: int, length: int) -> None:
+        """A debugger has changed this stretch of flash: what it puts into the bootloader's place is trusted."""
+        if self.code is not None and address < self.code.end and self.code.start < address + length:
+            self._good_code = None
+
+    def _code(self) -> bytes | None:
+        return None if self.code is None else self.flash.read(self.code.start, self.code.size)
 
     def _end_life(self) -> None:
         if self._start is not None:
@@ -130,6 +151,8 @@ class Soc:
             self._start = None
         if self.life is not None:
             self.life.end()
+            if not self.life.runs_application:
+                self._good_code = self._code()
             self.life = None
         for waiting in self._waiting:
             if waiting.timer is not None:
@@ -207,6 +230,8 @@ class Life:
         self.reset_reason = soc.reset_reason
         self.gpregret = soc.gpregret
         self.noinit = soc.noinit
+        self.bonds: MutableMapping[str, Bond] = soc.bonds
+        self.runs_application = False
         self._soc = soc
         self._base_load = soc.loads.boot
         self._tasks: set[asyncio.Task[None]] = set()
@@ -224,6 +249,7 @@ class Life:
             return
         image = self._fetch(entry)
         self._base_load = soc.loads.application
+        self.runs_application = True
         soc.power.set_load(self._base_load)
         await soc.application(image, soc.facts).run(self)
 
@@ -297,6 +323,16 @@ class Life:
 
     def protect(self, start: int, size: int) -> None:
         self._protected.append(Region(start=start, size=size))
+
+    @property
+    def locked(self) -> tuple[Region, ...]:
+        """What `protect` has locked in this life, adjoining regions joined, in ascending order."""
+        joined: list[Region] = []
+        for region in sorted(self._protected, key=lambda locked: locked.start):
+            adjoins = bool(joined) and region.start <= joined[-1].end
+            start, end = (joined[-1].start, max(joined[-1].end, region.end)) if adjoins else (region.start, region.end)
+            joined[len(joined) - adjoins :] = [Region(start=start, size=end - start)]
+        return tuple(joined)
 
     # ----------------------------------------------------------------------------------------------- time and console
     async def sleep(self, seconds: float) -> None:

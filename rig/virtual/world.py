@@ -7,24 +7,27 @@ from the seed that it is given, so the same trial always meets the same bench.
 from __future__ import annotations
 
 import asyncio
-import inspect
+import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
 from rig.errors import ConfigError, InstrumentError
-from rig.formats.sample_app import SampleApp
-from rig.model import Board, Protocol
+from rig.formats.sample_app import MIN_SIZE, ConfirmPolicy, SampleApp
+from rig.model import Board, Protocol, Region
 from rig.virtual.air import CURRENT_AIR, Air
 from rig.virtual.clock import VirtualTimeLoop
 from rig.virtual.cpu import Application, BoardFacts, Bootloader
-from rig.virtual.parts import PARTS
+from rig.virtual.defects import planted
+from rig.virtual.endpoints import CURRENT_ENDPOINTS
+from rig.virtual.parts import PAGE_SIZE, PARTS
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.soc import Soc
+from rig.virtual.surroundings import Surroundings
 from rig.virtual.switch import VirtualSwitch
 from rig.virtual.wires import CURRENT_WIRES, Wires
 
@@ -38,8 +41,8 @@ _DEFAULT_APPLICATION = {
 }
 _SERIAL_BAUDRATE = 115_200
 """Of the nRF5 SDK's serial bootloader examples."""
-_SOC_OPTIONS = frozenset({"radio_sync"})
-_SECTIONS = ("bootloader", "application", "power", "soc")
+_SOC_OPTIONS = frozenset({"approtect", "radio_sync"})
+_SECTIONS = ("bootloader", "application", "power", "soc", "defects")
 _SUPPLIES = ("ppk2", "switch")
 """Supply drivers that have a twin here, on the wire of that name."""
 
@@ -67,9 +70,10 @@ class VirtualBoard:
             serial=wires.add(f"{board.name}/serial", baudrate=_SERIAL_BAUDRATE),
             air=air,
             rng=rng,
+            code=_code_of(bootloader),
             **_section(board, "soc"),
         )
-        for start, content in getattr(bootloader, "factory_flash", ()):
+        for start, content in _factory_flash(bootloader, self.soc.code):
             self.soc.flash.poke(start, content)
         self.power.on_good = self.soc.power_good
         self.power.on_fail = self.soc.power_fail
@@ -93,6 +97,8 @@ class VirtualBench:
         self._enter(CURRENT_AIR, air)
         self._enter(CURRENT_WIRES, wires)
         self._enter(CURRENT_WORLD, self)
+        self._surroundings = Surroundings(self._specs, air=air, wires=wires)
+        self._enter(CURRENT_ENDPOINTS, self._surroundings.endpoints)
         for spec in self._specs:
             self._boards[spec.name] = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)))
         return self
@@ -103,6 +109,7 @@ class VirtualBench:
         for board in self._boards.values():
             board.soc.power_fail()
             board.supply.close()
+        self._surroundings.close()
         self._wires.close()
         await asyncio.sleep(0)  # let cancelled firmware tasks end before their loop does
         while self._tokens:
@@ -137,6 +144,10 @@ def check_model(board: Board) -> list[tuple[tuple[str, ...], str]]:
         problems.append(((), _no_twin(board)))
     part = PARTS[board.soc]
     facts = BoardFacts(name=board.name, part=part, memory=board.memory, ble_name=board.ble_name, ble_address="00:00:00:00:00:00")
+    try:
+        planted(board.model, board.protocol)
+    except ConfigError as error:
+        return [*problems, (("defects",), str(error))]
     checks: dict[str, Callable[[], object]] = {
         "bootloader": lambda: _build_bootloader(board, facts),
         "application": lambda: _check_application(board, facts),
@@ -152,10 +163,12 @@ def check_model(board: Board) -> list[tuple[tuple[str, ...], str]]:
 
 
 def _check_application(board: Board, facts: BoardFacts) -> None:
-    """Whether the class takes the options; it is built only when an image starts."""
-    options = _section(board, "application")
-    cls = _load_class(str(options.pop("class", _DEFAULT_APPLICATION[board.protocol])))
-    inspect.signature(cls).bind(object(), facts, **options)
+    """Whether the class takes the options, tried with an image that does nothing."""
+    image = SampleApp(
+        soc=board.soc, name="check", version="0.0.0", address=board.memory.primary.start, size=MIN_SIZE,
+        confirm=ConfirmPolicy.NEVER, self_test_s=0.0, crash=False,
+    )  # fmt: skip
+    _application_factory(board)(image, facts)
 
 
 def _check_soc(board: Board) -> None:
@@ -180,7 +193,7 @@ def _no_twin(board: Board) -> str:
 
 
 def _section(board: Board, name: str) -> dict[str, Any]:
-    section = board.model.get(name, {})
+    section = planted(board.model, board.protocol).get(name, {})
     if not isinstance(section, Mapping):
         raise ConfigError(f"boards.{board.name}.model.{name} must be a mapping")
     return dict(section)
@@ -199,6 +212,25 @@ def _build_bootloader(board: Board, facts: BoardFacts) -> Bootloader:
     cls = _load_class(str(options.pop("class", _DEFAULT_BOOTLOADER[board.protocol])))
     bootloader: Bootloader = getattr(cls, "for_board", cls)(facts, **options)
     return bootloader
+
+
+def _code_of(bootloader: Bootloader) -> Region | None:
+    """Where the bootloader itself lies; None for a class of the user's that does not say so.
+
+    Of MCUboot's room only the first page: without its vector table nothing runs, and behind its code it may keep a counter.
+    """
+    declared: Region | None = getattr(bootloader, "code", None)
+    if declared is None and isinstance(bootloader, _load_class(_DEFAULT_BOOTLOADER[Protocol.SMP])):
+        return Region(start=0, size=PAGE_SIZE)
+    return declared
+
+
+def _factory_flash(bootloader: Bootloader, code: Region | None) -> Iterable[tuple[int, bytes]]:
+    """What production programs: what the bootloader's class says, else bytes that nothing executes in the bootloader's place."""
+    contents: Iterable[tuple[int, bytes]] = getattr(bootloader, "factory_flash", ())
+    if contents or code is None:
+        return contents
+    return [(code.start, hashlib.shake_256(b"rig virtual bootloader").digest(code.size))]
 
 
 def _application_factory(board: Board) -> Callable[[SampleApp, BoardFacts], Application]:

@@ -103,9 +103,9 @@ class Bench:
     air: Air
     capture: bytearray
 
-    async def connect(self) -> GattLink:
+    async def connect(self, *, secured: bool = True) -> GattLink:
         found = await self.radio.find(self.device.is_it, timeout_s=10.0)
-        return await self.radio.connect(found, services=[SERVICE], timeout_s=20.0)
+        return await self.radio.connect(found, services=[SERVICE], timeout_s=20.0, secured=secured)
 
 
 @asynccontextmanager
@@ -351,6 +351,23 @@ def test_a_bonded_device_is_encrypted_again_after_a_reconnection_and_a_forgetful
         with pytest.raises(LinkLost) as caught:
             await bench.connect()
         assert caught.value.reason == 0x06
+
+    on_bench(test, radio={"pair": True})
+
+
+def test_a_stranger_neither_pairs_nor_uses_an_earlier_bond(on_bench: OnBench) -> None:
+    async def test(bench: Bench) -> None:
+        link = await bench.connect(secured=False)
+        assert await codes_of(link, ENCRYPTED) == [0x05] * 3
+        assert bench.device.bonds == {}, "it has paired"
+        await link.disconnect()
+        await (await bench.connect()).disconnect()
+        assert len(bench.device.bonds) == 1
+        link = await bench.connect(secured=False)
+        assert await codes_of(link, ENCRYPTED) == [0x0F] * 3, "the device has a key, and the link is not encrypted with it"
+        await link.disconnect()
+        link = await bench.connect()
+        assert await codes_of(link, ENCRYPTED) == [0] * 3, "a stranger's visit costs no bond"
 
     on_bench(test, radio={"pair": True})
 

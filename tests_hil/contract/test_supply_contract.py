@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from rig.drivers import supply_joulescope
 from rig.drivers.supply_http_plug import DIALECTS, HttpPlugSupply
+from rig.drivers.supply_joulescope import JoulescopeSupply
 from rig.drivers.supply_ppk2 import Ppk2Supply
+from rig.drivers.supply_scpi import ScpiSupply
 from rig.drivers.supply_switch import SwitchSupply
 from rig.drivers.supply_uhubctl import UhubctlSupply
 from rig.errors import InstrumentError
@@ -28,7 +31,9 @@ from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.switch import VirtualSwitch
 from rig.virtual.wires import CURRENT_WIRES, Wires
+from tests.joulescope_stub import StubDriver
 from tests.power_stubs import StubPlug, StubUhubctl
+from tests.scpi_server import ScpiServer
 
 LIMIT_S = 10.0
 BOARD_UA = 1000.0
@@ -88,6 +93,26 @@ async def switch(*, ptys: bool) -> AsyncIterator[Bench]:
         wires.close()
 
 
+@asynccontextmanager
+async def scpi() -> AsyncIterator[Bench]:
+    """The driver for SCPI supplies on a server that feeds a node with its second output."""
+    node, alive, dead = _board()
+    async with ScpiServer(node).serve() as resource:
+        yield Bench(supply=ScpiSupply(owner="dk1", resource=resource, channel=2), alive=alive.wait, dead=dead.wait)
+    node.switch(False)
+
+
+@asynccontextmanager
+async def joulescope(*, path: str) -> AsyncIterator[Bench]:
+    """The driver for a Joulescope on a stand-in for its library, between a source of 3 V and a node."""
+    node, alive, dead = _board()
+    loop = asyncio.get_running_loop()
+    node.set_source_mv(3000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supply_joulescope, "Driver", lambda: StubDriver(node, loop, path=path))
+        yield Bench(supply=JoulescopeSupply(owner="dk1"), alive=alive.wait, dead=dead.wait)
+
+
 def _as_told(is_on: Callable[[], bool], *, wanted: bool) -> Callable[[], Awaitable[object]]:
     """For supplies that come back from a command only when it is done."""
 
@@ -126,6 +151,9 @@ BENCHES: dict[str, tuple[str, Callable[[], AbstractAsyncContextManager[Bench]]]]
     "ppk2 on a pty": ("wall", partial(ppk2, ptys=True)),
     "switch on a virtual wire": ("virtual", partial(switch, ptys=False)),
     "switch on a pty": ("wall", partial(switch, ptys=True)),
+    "scpi over TCP": ("wall", scpi),
+    "joulescope js220": ("wall", partial(joulescope, path="u/js220/004521")),
+    "joulescope js110": ("wall", partial(joulescope, path="u/js110/002557")),
     "uhubctl": ("wall", uhubctl),
     **{f"http-plug {kind}": ("wall", partial(http_plug, kind=kind)) for kind in DIALECTS},
 }

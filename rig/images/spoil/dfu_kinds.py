@@ -1,19 +1,26 @@
-"""The kinds of spoiled Secure DFU packages: one small function each, and the table of them."""
+"""How Secure DFU packages are spoiled: one small function per kind of `rig.formats.spoil_kinds`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rig.errors import ConfigError
 from rig.formats import init_packet as wire
+from rig.formats.test_key import PrivateKey, demo_key
 from rig.images.dfu.package import SIZE_FIELDS
 from rig.images.spoil.dfu_package import GoodPackage
 from rig.images.spoil.keys import ecdsa_stranger
-from rig.images.spoil.kind import Expectation, Format, Spoil
 
 _NO_SOFTDEVICE = 0x7FFD
 """An FWID far above those of released SoftDevices, and not the one that stands for any of them (0xfffe)."""
+_S112_7_2_0 = 0x0103
+"""FWID of a SoftDevice that fits none of the boards, which carry an S132 or an S140 (S112 7.2.0 release notes)."""
+_ABOVE_ANY_FLASH = 1 << 20
+"""Bytes: the flash of the largest SoC, an nRF52840."""
 _WORD = 4
 _MAX_U32 = 0xFFFF_FFFF
 
@@ -25,9 +32,18 @@ def _unsigned(good: GoodPackage) -> bytes:
 
 
 def _wrong_key(good: GoodPackage) -> bytes:
+    return _signed_by(good, ecdsa_stranger())
+
+
+def _demo_key(good: GoodPackage) -> bytes:
+    return _signed_by(good, demo_key())
+
+
+def _signed_by(good: GoodPackage, key: PrivateKey) -> bytes:
     assert good.signature
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
     signed = good.image.packet.signed
-    return good.packed(init_packet=wire.signed_packet(signed, wire.sign(signed, ecdsa_stranger())))
+    return good.packed(init_packet=wire.signed_packet(signed, wire.sign(signed, key)))
 
 
 def _flip_signature(good: GoodPackage) -> bytes:
@@ -39,6 +55,13 @@ def _flip_init(good: GoodPackage) -> bytes:
         raise ConfigError("the init command does not begin with a firmware version")
     assert good.signature
     return good.packed(init_packet=good.flipped(good.image.packet.signed, 1))
+
+
+def _wrong_length(good: GoodPackage) -> bytes:
+    assert good.signature
+    packet = bytearray(good.image.init_packet)
+    packet[1] ^= 1  # behind the tag of the signed command: the low bits of its length
+    return good.packed(init_packet=bytes(packet))
 
 
 # --------------------------------------------------------------------------------------------------------------- firmware
@@ -53,6 +76,45 @@ def _cut_firmware(good: GoodPackage) -> bytes:
     if not size:
         raise ConfigError("the firmware is too short to be cut")
     return good.packed(firmware=good.image.firmware[:size])
+
+
+def _cut_in_body(good: GoodPackage) -> bytes:
+    size = len(good.image.firmware) * 3 // 4 // _WORD * _WORD
+    if not size:
+        raise ConfigError("the firmware is too short to be cut")
+    return good.packed(firmware=good.image.firmware[:size])
+
+
+def _empty(good: GoodPackage) -> bytes:
+    return good.packed(firmware=b"")
+
+
+def _body_swapped(good: GoodPackage) -> bytes:
+    return good.packed(firmware=good.other_firmware)
+
+
+def _tail_of_another(good: GoodPackage) -> bytes:
+    half = len(good.image.firmware) // 2
+    return good.packed(firmware=good.image.firmware[:half] + good.other_firmware[half:])
+
+
+def _replay_init(good: GoodPackage) -> bytes:
+    replayed = good.other_image.init_packet
+    if replayed == good.image.init_packet:
+        raise ConfigError("the other package has the same init packet")
+    return good.packed(init_packet=replayed)
+
+
+def _two_images(good: GoodPackage) -> bytes:
+    return good.packed(firmware=good.image.firmware * 2)
+
+
+def _oversize(good: GoodPackage) -> bytes:
+    field = SIZE_FIELDS[good.image.kind][-1]
+    more = _ABOVE_ANY_FLASH - len(good.image.firmware)
+    firmware = good.image.firmware.ljust(_ABOVE_ANY_FLASH, b"\xff")
+    stated: int = getattr(good.image.packet.command, field)
+    return good.packed(init_packet=good.declaring(hash=wire.firmware_hash(firmware), **{field: stated + more}), firmware=firmware)
 
 
 def _swapped_firmware(good: GoodPackage) -> bytes:
@@ -73,6 +135,13 @@ def _empty_firmware(good: GoodPackage) -> bytes:
     return good.packed(init_packet=good.declaring(hash=wire.firmware_hash(b""), **sizes), firmware=b"")
 
 
+def _hash_flipped(good: GoodPackage) -> bytes:
+    stated = good.image.packet.command.hash
+    if stated is None:
+        raise ConfigError("the init command has no hash")
+    return good.packed(init_packet=good.declaring(hash=replace(stated, digest=bytes([stated.digest[0] ^ 1]) + stated.digest[1:])))
+
+
 # ------------------------------------------------------------------------------------------------- versions, requirements
 def _hardware_version(good: GoodPackage) -> bytes:
     return good.packed(init_packet=good.declaring(hw_version=((good.image.packet.command.hw_version or 0) + 1) & _MAX_U32))
@@ -80,6 +149,10 @@ def _hardware_version(good: GoodPackage) -> bytes:
 
 def _softdevice(good: GoodPackage) -> bytes:
     return good.packed(init_packet=good.declaring(sd_req=(_NO_SOFTDEVICE,)))
+
+
+def _other_softdevice(good: GoodPackage) -> bytes:
+    return good.packed(init_packet=good.declaring(sd_req=(_S112_7_2_0,)))
 
 
 def _version_lower(good: GoodPackage) -> bytes:
@@ -97,36 +170,30 @@ def _check_version(good: GoodPackage) -> None:
         raise ConfigError("the package has the firmware version 0, or none; there is none below")
 
 
-def _kind(
-    name: str, what: str, expectation: Expectation, function: Callable[[GoodPackage], bytes], note: str = ""
-) -> Spoil[GoodPackage]:
-    return Spoil(name=name, applies_to=Format.SECURE_DFU, what=what, expectation=expectation, function=function, note=note)
-
-
-_AT_REQUEST, _AT_TRANSFER, _NEVER = Expectation.REFUSE_REQUEST, Expectation.REFUSE_TRANSFER, Expectation.NEVER_RUN
-_RELEASED = "downgrade prevention is on unless the product has turned it off"
-
-SECURE_DFU_KINDS: dict[str, Spoil[GoodPackage]] = {
-    kind.name: kind
-    for kind in (
-        _kind("unsigned", "the init packet is not signed", _AT_TRANSFER, _unsigned),
-        _kind("wrong-key", "the init packet is signed by a stranger", _AT_TRANSFER, _wrong_key),
-        _kind("flip-signature", "one bit at the end of the signature", _AT_TRANSFER, _flip_signature),
-        _kind("flip-init", "one bit of the firmware version in the signed init command", _AT_TRANSFER, _flip_init),
-        _kind("flip-firmware", "one bit in the middle of the firmware", _AT_REQUEST, _flip_firmware),
-        _kind("cut-firmware", "the second half of the firmware is missing", _NEVER, _cut_firmware, "it waits for the rest"),
-        _kind("swapped-firmware", "another firmware of the same size under the same init packet", _AT_REQUEST, _swapped_firmware),
-        _kind(
-            "longer-than-declared", "the init packet states 4 bytes less than there are, signed anew", _NEVER, _longer_than_declared
-        ),
-        _kind("empty-firmware", "no firmware, and the init packet says so, signed anew", _AT_TRANSFER, _empty_firmware),
-        _kind("hardware-version", "the hardware version is one higher, signed anew", _AT_TRANSFER, _hardware_version),
-        _kind("softdevice", "a SoftDevice is required that does not exist (0x7ffd), signed anew", _AT_TRANSFER, _softdevice),
-        _kind("version-lower", "the firmware version is 0, signed anew", _AT_TRANSFER, _version_lower, _RELEASED),
-        _kind(
-            "debug-flag", "marked as debug with firmware version 0, signed anew", _AT_TRANSFER, _debug_flag,
-            "a bootloader built for release does not skip version checks for the mark",
-        ),
-    )
-}  # fmt: skip
-"""Every kind by its name."""
+SECURE_DFU_FUNCTIONS: Mapping[str, Callable[[GoodPackage], bytes]] = {
+    "unsigned": _unsigned,
+    "wrong-key": _wrong_key,
+    "demo-key": _demo_key,
+    "flip-signature": _flip_signature,
+    "flip-init": _flip_init,
+    "wrong-length": _wrong_length,
+    "flip-firmware": _flip_firmware,
+    "cut-firmware": _cut_firmware,
+    "cut-in-body": _cut_in_body,
+    "empty": _empty,
+    "swapped-firmware": _swapped_firmware,
+    "body-swapped": _body_swapped,
+    "tail-of-another": _tail_of_another,
+    "replay-init": _replay_init,
+    "two-images": _two_images,
+    "longer-than-declared": _longer_than_declared,
+    "oversize": _oversize,
+    "empty-firmware": _empty_firmware,
+    "hash-flipped": _hash_flipped,
+    "hardware-version": _hardware_version,
+    "softdevice": _softdevice,
+    "other-softdevice": _other_softdevice,
+    "version-lower": _version_lower,
+    "debug-flag": _debug_flag,
+}
+"""By the name of the kind: the good package to the bytes of the bad one."""

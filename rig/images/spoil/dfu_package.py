@@ -20,20 +20,40 @@ from rig.images.dfu import DfuImage, DfuPackage
 
 @dataclass(frozen=True, kw_only=True)
 class GoodPackage:
-    """A package without any mistake.  `key` is its owner's; None means the public test key."""
+    """A package without any mistake.
+
+    `key` is its owner's; None means the public test key.  `other` is another good package, for the kinds that mix two.
+    """
 
     package: DfuPackage
     key: PrivateKey | None = field(repr=False, default=None)
+    other: DfuPackage | None = None
 
     @classmethod
-    def of(cls, path: Path, key: PrivateKey | None) -> Self:
-        """The package at `path`.  Raises `ConfigError` when anything about it is wrong."""
-        return cls(package=dfu.read(path), key=key)
+    def of(cls, path: Path, key: PrivateKey | None, other: Path | None = None) -> Self:
+        """The package at `path`.  Raises `ConfigError` when anything about it, or about the one at `other`, is wrong."""
+        return cls(package=dfu.read(path), key=key, other=dfu.read(other) if other else None)
 
     @property
     def image(self) -> DfuImage:
         """The image that is spoiled."""
         return self.package.images[-1]
+
+    @property
+    def other_image(self) -> DfuImage:
+        """The last image of the other package.  Raises `ConfigError` when there is none."""
+        if self.other is None:
+            raise ConfigError("this takes a second good package; give it with --other")
+        return self.other.images[-1]
+
+    @property
+    def other_firmware(self) -> bytes:
+        """The firmware of the other image, cut or padded to the size of this one's.  Raises `ConfigError` when it is the same."""
+        size = len(self.image.firmware)
+        firmware = self.other_image.firmware[:size].ljust(size, b"\xff")
+        if firmware == self.image.firmware:
+            raise ConfigError("the other package has the same firmware")
+        return firmware
 
     @property
     def signature(self) -> bytes:

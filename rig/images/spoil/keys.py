@@ -1,29 +1,36 @@
-"""The keys of spoiled packages: the owner's where a package must be signed anew, and a stranger's that no device trusts."""
+"""The keys of spoiled packages that are not their owner's: a stranger's, which no device trusts, and the demo key."""
 
 from __future__ import annotations
 
 import hashlib
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from rig.errors import ConfigError
-from rig.formats.test_key import PrivateKey, embedded_form
+from rig.formats.test_key import PrivateKey, SignatureAlgorithm, demo_key, embedded_form
 
 _STRANGER = 0x5712A46E12
 """The scalar of the stranger's ECDSA key and, as 32 bytes, the seed of its Ed25519 key."""
 
 
 def stranger_like(key: PrivateKey) -> PrivateKey:
-    """A key of the same kind that nobody trusts, always the same.  Raises `ConfigError` for RSA, which is not signed anew."""
+    """A key of the same kind that nobody trusts, always the same.  For RSA it is the demo key: searching for primes takes long."""
     if isinstance(key, ec.EllipticCurvePrivateKey):
         return ecdsa_stranger()
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return ed25519.Ed25519PrivateKey.from_private_bytes(_STRANGER.to_bytes(32))
-    raise ConfigError("images with RSA signatures cannot be signed anew here; ECDSA-P256 and Ed25519 can")
+    return demo_key(SignatureAlgorithm.RSA_2048)
+
+
+def demo_like(key: PrivateKey) -> PrivateKey:
+    """The demo key of the same kind."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return demo_key(SignatureAlgorithm.RSA_2048)
+    is_ecdsa = isinstance(key, ec.EllipticCurvePrivateKey)
+    return demo_key(SignatureAlgorithm.ECDSA_P256 if is_ecdsa else SignatureAlgorithm.ED25519)
 
 
 def ecdsa_stranger() -> ec.EllipticCurvePrivateKey:
-    """The stranger's ECDSA P-256 key."""
+    """The stranger's key on P-256: it signs, and it is what images are encrypted for that no device can decrypt."""
     return ec.derive_private_key(_STRANGER, ec.SECP256R1())
 
 

@@ -1,15 +1,14 @@
-"""The kinds of spoiled MCUboot images: one small function each, and the table of them."""
+"""How MCUboot images are spoiled: one small function per kind of `rig.formats.spoil_kinds`."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from rig.errors import ConfigError
 from rig.formats.mcuboot_image import MAGIC, Tlv, TlvType
-from rig.images.spoil.kind import Expectation, Format, Spoil
-from rig.images.spoil.mcuboot_image import SIGNATURES, TLV_INFO, GoodImage, sign
+from rig.images.spoil.keys import ecdsa_stranger
+from rig.images.spoil.mcuboot_image import SIGNATURES, TLV_INFO, GoodImage
 
 _BUILD_NUMBER_AT = 24
 _HALF_A_HEADER = 16
@@ -17,30 +16,36 @@ _UNKNOWN_TLV = 0x5A
 _PAGE = 4096
 _PADDING = b"\xff" * 4
 _JUNK = bytes(range(64))
+_ABOVE_ANY_SLOT = 1 << 20
+"""Bytes: the flash of the largest SoC, an nRF52840, so that no slot in it is as large."""
+_NO_RAM = struct.pack("<I", 0x3000_0000)
+_VERSION_ZERO, _VERSION_HIGHEST = bytes(8), b"\xff" * 8
+_UNMET_NEED = struct.pack("<B3xBBHI", 1, 255, 0, 0, 0)
+"""A dependency entry (MCUboot, `struct image_dependency`): image 1 in version 255.0.0 or higher."""
 
 
 # ------------------------------------------------------------------------------------------------------------- signatures
 def _unsigned(good: GoodImage) -> bytes:
-    return good.with_tlvs(tlv for tlv in good.plain if tlv is not good.signature)
+    return good.with_tlvs(tlv for tlv in good.image.plain_tlvs if tlv is not good.signature)
 
 
 def _hash_only(good: GoodImage) -> bytes:
     left_out = (*SIGNATURES, TlvType.KEYHASH)
-    if all(tlv.type not in left_out for tlv in good.plain):
+    if all(tlv.type not in left_out for tlv in good.image.plain_tlvs):
         raise ConfigError("the image has nothing but its hash already")
-    return good.with_tlvs(tlv for tlv in good.plain if tlv.type not in left_out)
+    return good.with_tlvs(tlv for tlv in good.image.plain_tlvs if tlv.type not in left_out)
 
 
 def _wrong_key(good: GoodImage) -> bytes:
-    return good.signed_anew(good.data[: good.tlvs_at], good.stranger)
+    return good.signed_by(good.stranger)
+
+
+def _demo_key(good: GoodImage) -> bytes:
+    return good.signed_by(good.demo_key)
 
 
 def _forged_key_hash(good: GoodImage) -> bytes:
-    digest = good.image.tlv(TlvType.SHA256)
-    if digest is None or good.image.tlv(TlvType.KEYHASH) is None:
-        raise ConfigError("only an image with SHA-256 and a key hash can be spoiled like this")
-    forged = replace(good.signature, value=sign(digest, good.stranger))
-    return good.with_tlvs(forged if tlv is good.signature else tlv for tlv in good.plain)
+    return good.signed_by(good.stranger, claimed=good.owner)
 
 
 # -------------------------------------------------------------------------------------------------------------- bit flips
@@ -53,12 +58,23 @@ def _flip_body(good: GoodImage) -> bytes:
 
 
 def _flip_hash(good: GoodImage) -> bytes:
-    entry = next(tlv for tlv in good.plain if tlv.value == good.image.image_hash)
+    entry = next(tlv for tlv in good.image.plain_tlvs if tlv.value == good.image.image_hash)
     return good.flipped(good.value_at(entry))
 
 
 def _flip_signature(good: GoodImage) -> bytes:
     return good.flipped(good.value_at(good.signature) + len(good.signature.value) - 1)
+
+
+def _flip_protected(good: GoodImage) -> bytes:
+    if not good.image.protected_tlvs:
+        raise ConfigError("the image has no protected entries, so this cannot be done to it")
+    return good.flipped(good.image.payload_end + 2 * TLV_INFO.size)
+
+
+def _flip_encryption_tlv(good: GoodImage) -> bytes:
+    entry = good.encryption_entry
+    return good.flipped(good.value_at(entry) + len(entry.value) - 1)
 
 
 def _bad_magic(good: GoodImage) -> bytes:
@@ -84,11 +100,21 @@ def _cut_in_body(good: GoodImage) -> bytes:
 
 
 def _cut_before_tlvs(good: GoodImage) -> bytes:
-    return good.data[: good.payload_end]
+    return good.data[: good.image.payload_end]
 
 
 def _cut_in_tlvs(good: GoodImage) -> bytes:
     return good.data[: good.value_at(good.signature) + len(good.signature.value) // 2]
+
+
+# ---------------------------------------------------------------------------------------------------- bytes of another image
+def _tail_of_another(good: GoodImage) -> bytes:
+    half = good.image.image_size // 2
+    return good.with_payload(good.payload[:half] + good.other_payload[half:])
+
+
+def _body_swapped(good: GoodImage) -> bytes:
+    return good.with_payload(good.other_payload)
 
 
 # --------------------------------------------------------------------------------------------------------- sizes, lengths
@@ -104,9 +130,13 @@ def _size_wraps(good: GoodImage) -> bytes:
     return good.with_image_size(2**32 - good.image.header_size)
 
 
+def _oversize(good: GoodImage) -> bytes:
+    return good.signed_anew(payload=good.payload.ljust(_ABOVE_ANY_SLOT, b"\xff"))
+
+
 def _tlv_area_longer(good: GoodImage) -> bytes:
-    magic, total = TLV_INFO.unpack_from(good.data, good.tlvs_at)
-    return good.data[: good.tlvs_at] + TLV_INFO.pack(magic, total + 4) + good.data[good.tlvs_at + TLV_INFO.size :]
+    magic, total = TLV_INFO.unpack_from(good.data, good.image.tlvs_at)
+    return good.data[: good.image.tlvs_at] + TLV_INFO.pack(magic, total + 4) + good.data[good.image.tlvs_at + TLV_INFO.size :]
 
 
 def _tlv_entry_longer(good: GoodImage) -> bytes:
@@ -115,23 +145,72 @@ def _tlv_entry_longer(good: GoodImage) -> bytes:
 
 
 def _unknown_tlv(good: GoodImage) -> bytes:
-    return good.with_tlvs((*good.plain, Tlv(type=_UNKNOWN_TLV, value=bytes(4), protected=False)))
+    return good.with_tlvs((*good.image.plain_tlvs, Tlv(type=_UNKNOWN_TLV, value=bytes(4), protected=False)))
 
 
-# --------------------------------------------------------------------------------------------------- versions, more bytes
+# ------------------------------------------------------------------------------------------------------------ encryption
+def _check_encrypted(good: GoodImage) -> None:
+    if not good.image.is_encrypted:
+        raise ConfigError("the image is not encrypted, so this cannot be done to it")
+
+
+def _plaintext(good: GoodImage) -> bytes:
+    _check_encrypted(good)
+    return good.signed_anew(encrypted=False)
+
+
+def _claims_encryption(good: GoodImage) -> bytes:
+    _check_encrypted(good)
+    return good.clear
+
+
+def _other_encryption_key(good: GoodImage) -> bytes:
+    _check_encrypted(good)
+    return good.signed_anew(reader=ecdsa_stranger())
+
+
+# ------------------------------------------------------------------------------------------- counters, needs, versions, place
+def _counter_lower(good: GoodImage) -> bytes:
+    counter = good.image.tlv(TlvType.SEC_CNT)
+    if not counter or not any(counter):
+        raise ConfigError("the image has no security counter above 0; there is none below")
+    return good.signed_anew(protected=_protected_with(good, Tlv(type=TlvType.SEC_CNT, value=bytes(len(counter)), protected=True)))
+
+
+def _counter_missing(good: GoodImage) -> bytes:
+    if good.image.tlv(TlvType.SEC_CNT) is None:
+        raise ConfigError("the image has no security counter, so none can be taken away")
+    return good.signed_anew(protected=tuple(tlv for tlv in good.image.protected_tlvs if tlv.type != TlvType.SEC_CNT))
+
+
+def _dependency_missing(good: GoodImage) -> bytes:
+    return good.signed_anew(protected=_protected_with(good, Tlv(type=TlvType.DEPENDENCY, value=_UNMET_NEED, protected=True)))
+
+
+def _protected_with(good: GoodImage, entry: Tlv) -> tuple[Tlv, ...]:
+    """The protected entries with `entry` in the place of those of its type."""
+    return (*(tlv for tlv in good.image.protected_tlvs if tlv.type != entry.type), entry)
+
+
 def _version_lower(good: GoodImage) -> bytes:
     if good.image.version == "0.0.0":
         raise ConfigError("the image has the version 0.0.0; there is none below")
-    return good.signed_anew(good.with_version_zero(), good.owner)
+    return good.signed_anew(version=_VERSION_ZERO)
 
 
 def _version_equal(good: GoodImage) -> bytes:
-    if good.image.protected_size:
-        raise ConfigError("the image has protected entries, so its payload cannot be made longer here")
-    longer = good.with_image_size(good.image.image_size + len(_PADDING))[: good.payload_end] + _PADDING
-    return good.signed_anew(longer, good.owner)
+    return good.signed_anew(payload=good.payload + _PADDING)
 
 
+def _version_wrapped(good: GoodImage) -> bytes:
+    return good.signed_anew(version=_VERSION_HIGHEST)
+
+
+def _other_soc(good: GoodImage) -> bytes:
+    return good.signed_anew(payload=_NO_RAM + good.payload[len(_NO_RAM) :])
+
+
+# ------------------------------------------------------------------------------------------------------------- more bytes
 def _appended(good: GoodImage) -> bytes:
     return good.data + _JUNK
 
@@ -140,49 +219,45 @@ def _two_images(good: GoodImage) -> bytes:
     return good.data + good.data
 
 
-def _kind(
-    name: str, what: str, expectation: Expectation, function: Callable[[GoodImage], bytes], note: str = ""
-) -> Spoil[GoodImage]:
-    return Spoil(name=name, applies_to=Format.MCUBOOT, what=what, expectation=expectation, function=function, note=note)
-
-
-_AT_BOOT, _AT_REQUEST, _AT_TRANSFER = Expectation.REFUSE_BOOT, Expectation.REFUSE_REQUEST, Expectation.REFUSE_TRANSFER
-_NEVER, _MAY_RUN = Expectation.NEVER_RUN, Expectation.MAY_RUN
-
-MCUBOOT_KINDS: dict[str, Spoil[GoodImage]] = {
-    kind.name: kind
-    for kind in (
-        _kind("unsigned", "the signature entry is left out", _AT_BOOT, _unsigned),
-        _kind("hash-only", "key hash and signature are left out", _AT_BOOT, _hash_only),
-        _kind("wrong-key", "key hash and signature are a stranger's", _AT_BOOT, _wrong_key),
-        _kind("forged-key-hash", "the signature is a stranger's, under the owner's key hash", _AT_BOOT, _forged_key_hash),
-        _kind("flip-header", "one bit of the build number in the header", _AT_BOOT, _flip_header),
-        _kind("flip-body", "one bit in the middle of the payload", _AT_BOOT, _flip_body),
-        _kind("flip-hash", "one bit of the hash entry", _AT_BOOT, _flip_hash),
-        _kind("flip-signature", "one bit at the end of the signature", _AT_BOOT, _flip_signature),
-        _kind("bad-magic", "the lowest bit of the magic number", _AT_TRANSFER, _bad_magic),
-        _kind("empty", "nothing is left", _AT_TRANSFER, _empty),
-        _kind("cut-in-header", "cut off after 16 bytes", _AT_TRANSFER, _cut_in_header),
-        _kind("cut-after-header", "cut off after the header", _AT_REQUEST, _cut_after_header),
-        _kind("cut-in-body", "cut off in the middle of the payload", _AT_REQUEST, _cut_in_body),
-        _kind("cut-before-tlvs", "cut off after the payload", _AT_REQUEST, _cut_before_tlvs),
-        _kind("cut-in-tlvs", "cut off in the middle of the signature", _AT_BOOT, _cut_in_tlvs),
-        _kind("size-larger", "the payload size in the header is 4096 too large", _AT_REQUEST, _size_larger),
-        _kind("size-smaller", "the payload size in the header is 4 too small", _AT_REQUEST, _size_smaller),
-        _kind("size-wraps", "the payload size makes header and payload 2^32 bytes, 0 in 32 bits", _AT_REQUEST, _size_wraps),
-        _kind("tlv-area-longer", "the TLV area states 4 bytes more than it has", _NEVER, _tlv_area_longer),
-        _kind("tlv-entry-longer", "the signature entry states 65520 bytes", _NEVER, _tlv_entry_longer),
-        _kind("unknown-tlv", "an entry of unknown type 0x5a stands in the uncovered TLV area", _AT_BOOT, _unknown_tlv),
-        _kind(
-            "version-lower", "the version is 0.0.0, signed anew by the owner", _AT_BOOT, _version_lower,
-            "where downgrade prevention is built in",
-        ),
-        _kind(
-            "version-equal", "4 bytes of padding more, signed anew by the owner: another image of the same version", _MAY_RUN,
-            _version_equal, "MCUboot's downgrade prevention lets equal versions pass",
-        ),
-        _kind("appended", "64 bytes of junk after the image", _MAY_RUN, _appended, "nothing after the TLV area belongs to the image"),
-        _kind("two-images", "the image stands in the file twice", _MAY_RUN, _two_images, "the first is intact, the second is never looked at"),
-    )
-}  # fmt: skip
-"""Every kind by its name."""
+MCUBOOT_FUNCTIONS: Mapping[str, Callable[[GoodImage], bytes]] = {
+    "unsigned": _unsigned,
+    "hash-only": _hash_only,
+    "wrong-key": _wrong_key,
+    "demo-key": _demo_key,
+    "forged-key-hash": _forged_key_hash,
+    "flip-header": _flip_header,
+    "flip-body": _flip_body,
+    "flip-hash": _flip_hash,
+    "flip-signature": _flip_signature,
+    "flip-protected": _flip_protected,
+    "flip-encryption-tlv": _flip_encryption_tlv,
+    "bad-magic": _bad_magic,
+    "empty": _empty,
+    "cut-in-header": _cut_in_header,
+    "cut-after-header": _cut_after_header,
+    "cut-in-body": _cut_in_body,
+    "cut-before-tlvs": _cut_before_tlvs,
+    "cut-in-tlvs": _cut_in_tlvs,
+    "tail-of-another": _tail_of_another,
+    "body-swapped": _body_swapped,
+    "size-larger": _size_larger,
+    "size-smaller": _size_smaller,
+    "size-wraps": _size_wraps,
+    "oversize": _oversize,
+    "tlv-area-longer": _tlv_area_longer,
+    "tlv-entry-longer": _tlv_entry_longer,
+    "unknown-tlv": _unknown_tlv,
+    "plaintext": _plaintext,
+    "claims-encryption": _claims_encryption,
+    "other-encryption-key": _other_encryption_key,
+    "counter-lower": _counter_lower,
+    "counter-missing": _counter_missing,
+    "dependency-missing": _dependency_missing,
+    "version-lower": _version_lower,
+    "version-equal": _version_equal,
+    "version-wrapped": _version_wrapped,
+    "other-soc": _other_soc,
+    "appended": _appended,
+    "two-images": _two_images,
+}
+"""By the name of the kind: the good image to the bytes of the bad one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rig.virtual.mcuboot.config import Console, Defect, McubootConfig, Mode
+from rig.virtual.mcuboot.config import Console, Crypto, Defect, Encryption, McubootConfig, Mode
 from rig.virtual.mcuboot.keys import TrustedKey
 from rig.virtual.mcuboot.loader import Mcuboot
 from rig.virtual.mcuboot.request import ImageState, SlotImage, confirm, read_state, set_pending
@@ -10,7 +10,9 @@ from rig.virtual.mcuboot.trailer import SwapType
 
 __all__ = [
     "Console",
+    "Crypto",
     "Defect",
+    "Encryption",
     "ImageState",
     "Mcuboot",
     "McubootConfig",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rig.model import Region
 from rig.virtual.mcuboot.config import Defect, McubootConfig
-from rig.virtual.mcuboot.session import Halt, Progress, Session, Slot
+from rig.virtual.mcuboot.session import Halt, ImagePart, Progress, Session, Slot
 from rig.virtual.mcuboot.trailer import ERASED_WORD, SwapType, flag_word, write_field
 from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
 
@@ -93,7 +93,10 @@ async def vouch(session: Session, entry_address: int, state: int, work: Callable
         await work()
 
 
-async def move_page(session: Session, source: int, area: Region, offset: int) -> None:
-    """Erase the page at `offset` of `area` and copy the page at address `source` there."""
+async def move_page(session: Session, source: int, area: Region, offset: int, part: ImagePart | None = None) -> None:
+    """Erase the page at `offset` of `area` and copy the page at address `source` there.
+
+    It is `part` of an image when it comes into the primary slot or leaves it.
+    """
     await session.erase(area, offset, PAGE_SIZE)
-    await session.copy(source, area.start + offset, PAGE_SIZE)
+    await session.copy(source, area.start + offset, PAGE_SIZE, part)

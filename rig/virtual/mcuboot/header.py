@@ -18,28 +18,26 @@ ERASED_MAGIC = 0xFFFF_FFFF
 _HEADER = struct.Struct("<IIHHIIBBHI4x")
 _TLV_INFO = struct.Struct("<HH")
 _TLV_MAGIC, _TLV_PROTECTED_MAGIC = 0x6907, 0x6908
-_NOT_PLAIN = (
-    ImageFlag.ENCRYPTED_AES128
-    | ImageFlag.ENCRYPTED_AES256
-    | ImageFlag.COMPRESSED_LZMA1
-    | ImageFlag.COMPRESSED_LZMA2
-    | ImageFlag.COMPRESSED_ARM_THUMB
+_NOT_RUNNABLE = (
+    ImageFlag.ENCRYPTED_AES256 | ImageFlag.COMPRESSED_LZMA1 | ImageFlag.COMPRESSED_LZMA2 | ImageFlag.COMPRESSED_ARM_THUMB
 )
 
+Version = tuple[int, int, int, int]
+"""(major, minor, revision, build)."""
 Read = Callable[[int, int], bytes | None]
 """Bytes at (offset from the start of the image, length), None when that passes the end of the slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The 32 bytes before an image, whatever they hold.  Sizes in bytes; `version` is (major, minor, revision, build)."""
+    """The 32 bytes before an image, whatever they hold.  Sizes in bytes."""
 
     magic: int
     header_size: int
     protected_size: int
     image_size: int
     flags: int
-    version: tuple[int, int, int, int]
+    version: Version
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -75,13 +73,15 @@ class Header:
         """Header, payload and protected TLVs: what hash and signature cover."""
         return self.payload_end + self.protected_size
 
-    def is_plausible(self, slot_size: int) -> bool:
-        """Whether an image with this header could be in a slot of `slot_size`, unencrypted and uncompressed."""
-        return self.has_magic and self.hashed_size < slot_size and not self.flags & _NOT_PLAIN
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether an image starts here that travels encrypted with AES-128.  In the primary slot it has been decrypted."""
+        return self.has_magic and bool(self.flags & ImageFlag.ENCRYPTED_AES128)
 
-    def is_older_than(self, other: Header) -> bool:
-        """By major, minor and revision; the build number does not count."""
-        return self.version[:3] < other.version[:3]
+    def is_plausible(self, slot_size: int, *, may_be_encrypted: bool) -> bool:
+        """Whether an image with this header could be in a slot of `slot_size`, uncompressed."""
+        refused = _NOT_RUNNABLE | (0 if may_be_encrypted else ImageFlag.ENCRYPTED_AES128)
+        return self.has_magic and self.hashed_size < slot_size and not self.flags & refused
 
     def __str__(self) -> str:
         return "v{}.{}.{}".format(*self.version)

@@ -1,31 +1,29 @@
 """The boot itself: finish what was interrupted, install what is requested, check what will run, jump.
 
-Source: MCUboot `boot/bootutil/src/loader.c`, one image pair, without encryption, bootstrap and serial recovery.  The lines on the
+Source: MCUboot `boot/bootutil/src/loader.c`, one image pair, without bootstrap and serial recovery.  The lines on the
 console and the flash operations between them are those that were measured (`tests/golden/mcuboot`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self
 
-from rig.errors import ConfigError
 from rig.formats.mcuboot_image import MAGIC
-from rig.formats.test_key import SignatureAlgorithm, public_key
-from rig.model import MemoryMap
 from rig.virtual.cpu import BoardFacts, Cpu, Entry
 from rig.virtual.mcuboot.algorithm import Algorithm
-from rig.virtual.mcuboot.config import HASH_BYTES_PER_S, SIGNATURE_S, Console, Defect, McubootConfig, Mode
-from rig.virtual.mcuboot.header import ERASED_MAGIC
-from rig.virtual.mcuboot.keys import TrustedKey
+from rig.virtual.mcuboot.config import Console, Defect, McubootConfig, Mode
+from rig.virtual.mcuboot.header import ERASED_MAGIC, Header, read_tlvs
 from rig.virtual.mcuboot.move import SwapMove
 from rig.virtual.mcuboot.offset import SwapOffset
+from rig.virtual.mcuboot.options import config_from_options
 from rig.virtual.mcuboot.overwrite import Overwrite
+from rig.virtual.mcuboot.policy import lacks_dependency, refuses_plaintext, refuses_version
 from rig.virtual.mcuboot.scratch import SwapScratch
+from rig.virtual.mcuboot.security_counter import CounterFull, of_image, raise_to
 from rig.virtual.mcuboot.session import Halt, Progress, Session, Slot
-from rig.virtual.mcuboot.trailer import SwapType
-from rig.virtual.mcuboot.validate import downgrades, is_valid
+from rig.virtual.mcuboot.trailer import Flag, Magic, SwapState, SwapType, requested_swap
+from rig.virtual.mcuboot.validate import is_valid
+from rig.virtual.parts import PAGE_SIZE
 
 _ALGORITHMS: dict[Mode, Algorithm] = {
     Mode.SWAP_OFFSET: SwapOffset(),
@@ -33,8 +31,11 @@ _ALGORITHMS: dict[Mode, Algorithm] = {
     Mode.SWAP_SCRATCH: SwapScratch(),
     Mode.OVERWRITE_ONLY: Overwrite(),
 }
-_Choice = TypeVar("_Choice", Mode, Console, SignatureAlgorithm)
-_INSTALLING = (SwapType.TEST, SwapType.PERMANENT, SwapType.REVERT)
+_UPDATING = (SwapType.TEST, SwapType.PERMANENT)
+_INSTALLING = (*_UPDATING, SwapType.REVERT)
+_NOTHING_REQUESTED = SwapState(magic=Magic.UNSET, swap_type=SwapType.NONE, copy_done=Flag.UNSET, image_ok=Flag.UNSET)
+_SLOW_BOOT_S = 12.0
+"""As long as a build with USB DFU waits for a host."""
 _GREETING = {
     Console.ZEPHYR: ("*** Booting MCUboot v2.4.0 ***", "*** Using Zephyr OS build v4.4.0 ***", "I: Starting bootloader"),
     Console.BARE_METAL: ("*** MCUboot",),
@@ -49,40 +50,9 @@ class Mcuboot:
         self._algorithm = _ALGORITHMS[config.mode]
 
     @classmethod
-    def for_board(
-        cls,
-        facts: BoardFacts,
-        *,
-        mode: str | None = None,
-        signature: str = SignatureAlgorithm.ECDSA_P256,
-        keys: Iterable[str] = (),
-        validate_slot0: bool = True,
-        downgrade_prevention: bool = False,
-        max_sectors: int | None = None,
-        console: str = Console.ZEPHYR,
-        hash_bytes_per_s: float = HASH_BYTES_PER_S,
-        signature_s: float | None = None,
-        defects: Iterable[str] = (),
-    ) -> Self:
-        """Build one from the ``bootloader:`` options of a boards file.  Raises `ConfigError`.
-
-        `mode` None follows from the memory map: an upload offset means swap-offset, a scratch area swap-scratch, else swap-move.
-        `keys` are paths of PEM files; without any, the bootloader trusts the public test key of the kind `signature`.
-        """
-        return cls(
-            McubootConfig(
-                mode=_mode(facts.memory) if mode is None else _choice(Mode, "mode", mode),
-                memory=facts.memory,
-                keys=_keys(keys, _choice(SignatureAlgorithm, "signature", signature)),
-                validate_slot0=validate_slot0,
-                downgrade_prevention=downgrade_prevention,
-                max_sectors=max_sectors,
-                console=_choice(Console, "console", console),
-                hash_bytes_per_s=hash_bytes_per_s,
-                signature_s=SIGNATURE_S[facts.part.name] if signature_s is None else signature_s,
-                defects=frozenset(defects),
-            )
-        )
+    def for_board(cls, facts: BoardFacts, **options: Any) -> Self:
+        """Build one from the ``bootloader:`` options of a boards file, see `config_from_options`.  Raises `ConfigError`."""
+        return cls(config_from_options(facts, options))
 
     async def boot(self, cpu: Cpu) -> Entry | None:
         """Return where to jump, or None when there is nothing to start."""
@@ -90,14 +60,20 @@ class Mcuboot:
         cpu.feed_watchdog()
         for line in _GREETING[self.config.console]:
             await cpu.print(line)
+        if self.config.has(Defect.SLOW_BOOT):
+            await cpu.sleep(_SLOW_BOOT_S)
         try:
             bootable = await self._prepare(session)
+            if bootable:
+                await self._count_up(session)
         except Halt:
             return None
         if not bootable:
             await session.error("Unable to find bootable image")
             return None
-        return await self._jump(session)
+        entry = await self._jump(session)
+        self._lock(cpu)
+        return entry
 
     async def _prepare(self, session: Session) -> bool:
         """Leave the right image in the primary slot; whether it may be started."""
@@ -106,11 +82,11 @@ class Mcuboot:
             if not await is_valid(session, self._algorithm, Slot.PRIMARY):
                 raise Halt
         swap_type, progress = await self._find_work(session)
-        if swap_type in (SwapType.TEST, SwapType.PERMANENT) and await self._refuses_downgrade(session):
+        if swap_type in _UPDATING and (self._lacks_dependency(session) or await self._refuses_downgrade(session)):
             swap_type = SwapType.NONE
         if swap_type in _INSTALLING:
             progress.swap_type = swap_type
-            await self._algorithm.install(session, progress)
+            await self._install(session, progress)
             if self.config.mode.swaps:
                 await session.finish(swap_type)
         elif swap_type == SwapType.FAIL:
@@ -123,6 +99,11 @@ class Mcuboot:
             await self._algorithm.read_headers(session, None)
         return await self._check_primary(session)
 
+    async def _install(self, session: Session, progress: Progress) -> None:
+        if self.config.watchdog_s:
+            session.cpu.start_watchdog(self.config.watchdog_s)
+        await self._algorithm.install(session, progress)
+
     async def _find_work(self, session: Session) -> tuple[int, Progress]:
         """Complete an interrupted swap, or find out which one is to be started."""
         await self._algorithm.read_headers(session, None)
@@ -131,19 +112,19 @@ class Mcuboot:
             await session.warn("Failed reading image headers; Image=0")
             return SwapType.NONE, progress
         if not progress.is_fresh:
-            await self._algorithm.install(session, progress)
+            await self._install(session, progress)
             await session.finish(progress.swap_type)
             await self._algorithm.read_headers(session, None)
             return SwapType.NONE, progress
         if progress.swap_type != SwapType.NONE:
-            started = await self._check_secondary(session, progress, SwapType.NONE)
+            started = await self._check_secondary(session, progress, progress.swap_type)
             return progress.swap_type if started else SwapType.FAIL, progress
         swap_type = await session.decide()
         if swap_type in _INSTALLING and not await self._check_secondary(session, progress, swap_type):
             swap_type = SwapType.NONE
         return swap_type, progress
 
-    async def _check_secondary(self, session: Session, progress: Progress, requested: SwapType) -> bool:
+    async def _check_secondary(self, session: Session, progress: Progress, requested: int) -> bool:
         """Whether the secondary slot holds an image to install.  What is not one is erased, so that it is not tried again."""
         header, area = session.headers[Slot.SECONDARY], session.config.memory.secondary
         if header.is_absent:
@@ -151,11 +132,13 @@ class Mcuboot:
             return False
         if self._is_misplaced(session, progress, requested):
             await session.error("Secondary header magic detected in first sector, wrong upload address?")
-        elif self._is_older_overwrite(session):
+        elif await self._refuses_overwrite(session):
             await session.error("Insufficient version in secondary slot")
             await session.erase(area, 0, area.size)
             return False
-        elif await is_valid(session, self._algorithm, Slot.SECONDARY):
+        elif not self._is_forbidden_plaintext(header, requested) and await is_valid(
+            session, self._algorithm, Slot.SECONDARY, requested
+        ):
             return True
         await session.error("Image in the secondary slot is not valid!")
         await session.erase(area, 0, area.size)
@@ -173,28 +156,39 @@ class Mcuboot:
             await session.erase_trailer(memory.primary)
             await session.info("Cleared image 0 primary slot trailer due to stuck revert")
 
-    def _is_misplaced(self, session: Session, progress: Progress, requested: SwapType) -> bool:
+    def _is_forbidden_plaintext(self, header: Header, requested: int) -> bool:
+        """An image in clear where only encrypted ones may be installed; one that comes back was accepted before."""
+        return requested in _UPDATING and refuses_plaintext(self.config, header)
+
+    def _lacks_dependency(self, session: Session) -> bool:
+        """Whether the image to install has to wait for another one.  It keeps its request and is looked at again at the next boot."""
+        header = session.headers[Slot.SECONDARY]
+        tlvs = read_tlvs(header, session.image_reader(Slot.SECONDARY)) or ()
+        return lacks_dependency(self.config, header, tlvs)
+
+    def _is_misplaced(self, session: Session, progress: Progress, requested: int) -> bool:
         """Offset mode: an image at the very start of the secondary slot was uploaded to the wrong address."""
-        if self.config.mode is not Mode.SWAP_OFFSET or not progress.is_fresh:
-            return False
-        if requested not in (SwapType.TEST, SwapType.PERMANENT):
+        if self.config.mode is not Mode.SWAP_OFFSET or progress.swap_type != SwapType.NONE or requested not in _UPDATING:
             return False
         return int.from_bytes(session.cpu.read(self.config.memory.secondary.start, 4), "little") == MAGIC
 
-    def _prevents_downgrade(self) -> bool:
-        return self.config.downgrade_prevention and not self.config.has(Defect.DOWNGRADE_ACCEPTED)
+    async def _refuses_overwrite(self, session: Session) -> bool:
+        """Overwriting looks at the version before it looks at the image.
 
-    def _is_older_overwrite(self, session: Session) -> bool:
-        """Overwriting looks at the version before it looks at the image."""
-        if self.config.mode.swaps or not self._prevents_downgrade():
+        Beyond MCUboot: an equal version is held against an image only when the running one is whole, since an interrupted copy of
+        this very image would look the same.
+        """
+        if self.config.mode.swaps:
             return False
         primary, secondary = session.headers[Slot.PRIMARY], session.headers[Slot.SECONDARY]
-        return primary.magic != ERASED_MAGIC and downgrades(secondary, primary)
+        if primary.magic == ERASED_MAGIC or not refuses_version(self.config, secondary, primary):
+            return False
+        return secondary.version[:3] != primary.version[:3] or await is_valid(session, self._algorithm, Slot.PRIMARY)
 
     async def _refuses_downgrade(self, session: Session) -> bool:
-        if not self.config.mode.swaps or not self._prevents_downgrade():
+        if not self.config.mode.swaps:
             return False
-        if not downgrades(session.headers[Slot.SECONDARY], session.headers[Slot.PRIMARY]):
+        if not refuses_version(self.config, session.headers[Slot.SECONDARY], session.headers[Slot.PRIMARY]):
             return False
         await session.info("Image 0 in slot 1 erased due to downgrade prevention")
         secondary = self.config.memory.secondary
@@ -214,6 +208,31 @@ class Mcuboot:
         await session.error("Image in the primary slot is not valid!")
         return False
 
+    async def _count_up(self, session: Session) -> None:
+        """Raise the security counter to that of the image that will run, unless that may still be reverted."""
+        page = self.config.counter_page
+        if page is None:
+            return
+        primary = session.state(self.config.memory.primary)
+        on_trial = requested_swap(primary, _NOTHING_REQUESTED, by_offset=False) is SwapType.REVERT
+        if on_trial and not self.config.has(Defect.SECURITY_COUNTER_EARLY):
+            return
+        tlvs = read_tlvs(session.headers[Slot.PRIMARY], session.image_reader(Slot.PRIMARY)) or ()
+        try:
+            await raise_to(session.cpu, page, of_image(tlvs) or 0)
+        except CounterFull:
+            await session.error("Security counter update failed after image validation.")
+            raise Halt from None
+
+    def _lock(self, cpu: Cpu) -> None:
+        """Nobody but the bootloader writes its pages and its counter."""
+        if self.config.has(Defect.BOOTLOADER_NOT_LOCKED):
+            return
+        start, page = self.config.memory.primary.start, self.config.counter_page
+        cpu.protect(0, start)
+        if page is not None and page >= start:
+            cpu.protect(page, PAGE_SIZE)
+
     async def _jump(self, session: Session) -> Entry:
         start, header = self.config.memory.primary.start, session.headers[Slot.PRIMARY]
         entry = Entry(vector_table=start + header.header_size)
@@ -224,26 +243,3 @@ class Mcuboot:
             await session.info(f"Image version: {header}")
             await session.info("Jumping to the first image slot")
         return entry
-
-
-def _mode(memory: MemoryMap) -> Mode:
-    if memory.upload_offset:
-        return Mode.SWAP_OFFSET
-    return Mode.SWAP_SCRATCH if memory.scratch else Mode.SWAP_MOVE
-
-
-def _choice(kind: type[_Choice], option: str, value: str) -> _Choice:
-    try:
-        return kind(value)
-    except ValueError:
-        raise ConfigError(f"unknown {option} {value!r}; known: {', '.join(kind)}") from None
-
-
-def _keys(paths: Iterable[str], algorithm: SignatureAlgorithm) -> tuple[TrustedKey, ...]:
-    keys = []
-    for path in paths:
-        try:
-            keys.append(TrustedKey.from_pem(Path(path).read_bytes()))
-        except OSError as error:
-            raise ConfigError(f"key {path!r} cannot be read: {error.strerror}") from None
-    return tuple(keys) or (TrustedKey.of(public_key(algorithm)),)

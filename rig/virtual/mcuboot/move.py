@@ -19,8 +19,9 @@ from rig.virtual.mcuboot.algorithm import (
     vouch,
 )
 from rig.virtual.mcuboot.config import McubootConfig
-from rig.virtual.mcuboot.session import Progress, Session, Slot, Source
+from rig.virtual.mcuboot.session import ImagePart, Progress, Session, Slot, Source
 from rig.virtual.mcuboot.slots import two_slot_source
+from rig.virtual.mcuboot.swap_keys import find_keys
 from rig.virtual.mcuboot.trailer import IMAGE_OK_FROM_END, SWAP_INFO_FROM_END, Magic, SwapType, write_field, write_magic
 from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
 
@@ -49,6 +50,7 @@ class SwapMove:
 
     async def install(self, session: Session, progress: Progress) -> None:
         size = session.swap_size() if progress.is_fresh else recorded_swap_size(session, session.config.memory.primary)
+        find_keys(session, progress, session.config.memory.primary)
         await session.info("Starting swap using move algorithm.")
         pages = swap_pages(session, size)
         if progress.is_fresh and not await has_room(session, pages):
@@ -89,8 +91,10 @@ class SwapMove:
         entry = status_start(session) + (session.config.layout.max_sectors + page * _STATES) * WORD_SIZE
         here = page * PAGE_SIZE
         if half == 0:
-            await vouch(session, entry, 1, partial(move_page, session, secondary.start + here, primary, here))
-        outward = partial(move_page, session, primary.start + here + PAGE_SIZE, secondary, here)
+            new = ImagePart(slot=Slot.SECONDARY, offset=here)
+            await vouch(session, entry, 1, partial(move_page, session, secondary.start + here, primary, here, new))
+        old = ImagePart(slot=Slot.PRIMARY, offset=here)
+        outward = partial(move_page, session, primary.start + here + PAGE_SIZE, secondary, here, old)
         await vouch(session, entry + WORD_SIZE, 2, outward)
 
 

@@ -20,8 +20,9 @@ from rig.virtual.mcuboot.algorithm import (
     vouch,
 )
 from rig.virtual.mcuboot.config import McubootConfig
-from rig.virtual.mcuboot.session import Progress, Session, Slot, Source
+from rig.virtual.mcuboot.session import ImagePart, Progress, Session, Slot, Source
 from rig.virtual.mcuboot.slots import two_slot_source
+from rig.virtual.mcuboot.swap_keys import find_keys
 from rig.virtual.mcuboot.trailer import (
     COPY_DONE_FROM_END,
     SWAP_INFO_FROM_END,
@@ -53,6 +54,7 @@ class SwapOffset:
 
     async def install(self, session: Session, progress: Progress) -> None:
         size = session.swap_size() if progress.is_fresh else recorded_swap_size(session, session.config.memory.primary)
+        find_keys(session, progress, session.config.memory.primary)
         await session.info("Starting swap using offset algorithm.")
         pages = swap_pages(session, size)
         if progress.is_fresh and not await has_room(session, pages - 1):
@@ -94,8 +96,9 @@ class SwapOffset:
         here = page * PAGE_SIZE
         away = here + PAGE_SIZE if back else here
         home = here if back else here + PAGE_SIZE
-        outward = partial(move_page, session, primary.start + here, secondary, away)
-        inward = partial(move_page, session, secondary.start + home, primary, here)
+        old, new = ImagePart(slot=Slot.PRIMARY, offset=here), ImagePart(slot=Slot.SECONDARY, offset=here)
+        outward = partial(move_page, session, primary.start + here, secondary, away, old)
+        inward = partial(move_page, session, secondary.start + home, primary, here, new)
         if half == 0:
             await vouch(session, entry, 1, None if page > used[Slot.PRIMARY] else outward)
         await vouch(session, entry + WORD_SIZE, 2, None if page > used[Slot.SECONDARY] else inward)
@@ -140,6 +143,8 @@ def _under_way(session: Session, slot: Slot, progress: Progress, *, back: bool) 
             return (Slot.SECONDARY, PAGE_SIZE) if arrived or (step == last and half) else (Slot.PRIMARY, 0)
         return (Slot.PRIMARY, 0) if arrived else (Slot.SECONDARY, 0)
     if slot is Slot.PRIMARY:
-        # During the last page MCUboot already looks in the primary slot, where the new image begins by then.
-        return (Slot.SECONDARY, 0) if progress.done and step < last else (Slot.PRIMARY, 0)
+        # During the last page MCUboot already looks in the primary slot, where the new image begins by then.  A build with encryption
+        # must not: with the new image's sizes it would let the end of the old image out in clear.
+        past = last + 1 if session.config.encrypts else last
+        return (Slot.SECONDARY, 0) if progress.done and step < past else (Slot.PRIMARY, 0)
     return (Slot.PRIMARY, 0) if step else (Slot.SECONDARY, PAGE_SIZE)

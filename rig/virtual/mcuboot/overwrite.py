@@ -6,7 +6,8 @@ Source: MCUboot `boot/bootutil/src/loader.c` (the plain variant, which copies th
 from __future__ import annotations
 
 from rig.virtual.mcuboot.config import Defect, McubootConfig
-from rig.virtual.mcuboot.session import Progress, Session, Slot
+from rig.virtual.mcuboot.session import ImagePart, Progress, Session, Slot
+from rig.virtual.mcuboot.swap_keys import key_in_image
 from rig.virtual.mcuboot.trailer import SWAP_INFO_FROM_END
 from rig.virtual.parts import PAGE_SIZE
 
@@ -32,6 +33,8 @@ class Overwrite:
         primary, secondary = session.config.memory.primary, session.config.memory.secondary
         request_first = session.config.has(Defect.OVERWRITE_REQUEST_FIRST)
         last_page = secondary.size - PAGE_SIZE
+        if session.config.encrypts:
+            session.keys[Slot.SECONDARY] = key_in_image(session, Slot.SECONDARY)
         await session.info("Image 0 upgrade secondary slot -> primary slot")
         await session.info("Erasing the primary slot")
         await session.erase_user_data()
@@ -39,7 +42,7 @@ class Overwrite:
             await session.erase(secondary, last_page, PAGE_SIZE)
         await session.erase(primary, 0, primary.size)
         await session.info(f"Image 0 copying the secondary slot to the primary slot: 0x{primary.size:x} bytes")
-        await session.copy(secondary.start, primary.start, primary.size)
+        await session.copy(secondary.start, primary.start, primary.size, ImagePart(slot=Slot.SECONDARY, offset=0))
         await session.erase(secondary, 0, PAGE_SIZE)
         if not request_first:
             await session.erase(secondary, last_page, PAGE_SIZE)

@@ -11,8 +11,9 @@ from functools import partial
 
 from rig.model import Region
 from rig.virtual.mcuboot.algorithm import raw_swap_type, read_headers, recorded_swap_size, status_start, swap_pages, vouch
-from rig.virtual.mcuboot.config import McubootConfig
-from rig.virtual.mcuboot.session import Halt, Progress, Session, Slot, Source
+from rig.virtual.mcuboot.config import Defect, McubootConfig
+from rig.virtual.mcuboot.session import Halt, ImagePart, Progress, Session, Slot, Source
+from rig.virtual.mcuboot.swap_keys import find_keys
 from rig.virtual.mcuboot.trailer import (
     CHUNK_STATES,
     IMAGE_OK_FROM_END,
@@ -62,6 +63,7 @@ class SwapScratch:
 
     async def install(self, session: Session, progress: Progress) -> None:
         size = session.swap_size() if progress.is_fresh else recorded_swap_size(session, _status_area(session))
+        find_keys(session, progress, _status_area(session))
         await session.info("Starting swap using scratch algorithm.")
         await session.erase_user_data()
         for chunk in _chunks(session, size)[progress.done // CHUNK_STATES :]:
@@ -98,16 +100,20 @@ class SwapScratch:
         if chunk.index == 0:
             await session.erase_trailer(secondary)
         await session.erase(secondary, chunk.offset, _erased_size(session, chunk))
-        await session.copy(primary.start + chunk.offset, secondary.start + chunk.offset, chunk.copied)
+        part = ImagePart(slot=Slot.PRIMARY, offset=chunk.offset)
+        await session.copy(primary.start + chunk.offset, secondary.start + chunk.offset, chunk.copied, part)
 
     async def _to_primary(self, session: Session, chunk: _Chunk, size: int) -> None:
         primary = session.config.memory.primary
         if chunk.status_in_scratch:
             await session.erase_trailer(primary)
         await session.erase(primary, chunk.offset, _erased_size(session, chunk))
-        await session.copy(session.scratch.start, primary.start + chunk.offset, chunk.copied)
+        part = ImagePart(slot=Slot.SECONDARY, offset=chunk.offset)
+        await session.copy(session.scratch.start, primary.start + chunk.offset, chunk.copied, part)
         if chunk.status_in_scratch:
             await self._bring_trailer(session, primary.start + chunk.offset + chunk.copied, size)
+        if session.config.has(Defect.SCRATCH_ERASED_EARLY):
+            await session.erase(session.scratch, 0, session.scratch.size)
 
     async def _bring_trailer(self, session: Session, status: int, size: int) -> None:
         """Rewrite in the primary slot what the scratch area has kept meanwhile."""
@@ -120,6 +126,7 @@ class SwapScratch:
         if state.swap_type is not SwapType.NONE:
             await write_field(session.cpu, primary, SWAP_INFO_FROM_END, flag_word(state.swap_type))
         await write_field(session.cpu, primary, session.config.layout.swap_size_from_end, size)
+        await session.store_keys(primary)
         await write_magic(session.cpu, primary)
 
 

@@ -9,9 +9,11 @@ from rig.formats.mcuboot_image import TlvType
 from rig.model import Region
 from rig.virtual.cpu import Cpu
 from rig.virtual.mcuboot.config import Defect, McubootConfig
+from rig.virtual.mcuboot.encryption import ImageKey, recode
 from rig.virtual.mcuboot.header import HEADER_SIZE, Header, Read, unprotected_tlv_size
 from rig.virtual.mcuboot.trailer import (
     COPY_DONE_FROM_END,
+    ERASED_WORD,
     IMAGE_OK_FROM_END,
     SWAP_INFO_FROM_END,
     TLV_SIZES_FROM_END,
@@ -24,7 +26,7 @@ from rig.virtual.mcuboot.trailer import (
     write_field,
     write_magic,
 )
-from rig.virtual.parts import PAGE_SIZE
+from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
 
 
 class Halt(Exception):
@@ -44,6 +46,14 @@ class Source(Enum):
     NONE = "none"
     SCRATCH = "scratch"
     PRIMARY = "primary slot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePart:
+    """Which image something is a part of, by the slot that it was in before the swap, and how many bytes into it."""
+
+    slot: Slot
+    offset: int
 
 
 @dataclass(kw_only=True)
@@ -74,6 +84,10 @@ class Session:
     """Where in the secondary slot the image starts (offset mode)."""
     tlv_sizes: dict[Slot, int] = field(default_factory=lambda: {Slot.PRIMARY: 0, Slot.SECONDARY: 0})
     """Unprotected TLV areas as found before a swap (offset mode)."""
+    keys: dict[Slot, ImageKey | None] = field(default_factory=dict)
+    """What the images of a swap are encrypted with outside the primary slot (`rig.virtual.mcuboot.encryption`)."""
+    clear_payloads: set[Slot] = field(default_factory=set)
+    """Slots whose image was found to be in clear although its header claims encryption: only defective builds go on with one."""
 
     # -------------------------------------------------------------------------------------------------------- console
     async def info(self, text: str) -> None:
@@ -103,15 +117,28 @@ class Session:
         """Erase whole pages of `area`, feeding the watchdog after each as the port for Nordic's parts does."""
         pages = range(area.start + offset, area.start + offset + size, PAGE_SIZE)
         for page in reversed(pages) if backwards else pages:
-            await self.cpu.erase_page(page)
-            self.cpu.feed_watchdog()
+            for _ in range(2 if self.config.has(Defect.ERASES_TWICE) else 1):
+                await self.cpu.erase_page(page)
+            self._feed_watchdog()
 
-    async def copy(self, source: int, target: int, size: int) -> None:
-        """Copy `size` bytes between addresses, ascending, at most a page at a time."""
+    async def copy(self, source: int, target: int, size: int, part: ImagePart | None = None) -> None:
+        """Copy `size` bytes between addresses, ascending, at most a page at a time.
+
+        A `part` of an image that crosses the border of the primary slot is encrypted or decrypted on the way.
+        """
         for done in range(0, size, PAGE_SIZE):
             length = min(PAGE_SIZE, size - done)
-            await self.cpu.write(target + done, self.cpu.read(source + done, length))
+            data = self.cpu.read(source + done, length)
+            await self.cpu.write(target + done, self._recoded(data, part, done) if part else data)
+            self._feed_watchdog()
+
+    def _feed_watchdog(self) -> None:
+        if not self.config.has(Defect.WATCHDOG_NOT_FED):
             self.cpu.feed_watchdog()
+
+    def _recoded(self, data: bytes, part: ImagePart, done: int) -> bytes:
+        key = self.keys.get(part.slot)
+        return recode(data, self.headers[part.slot], key.aes, offset=part.offset + done) if key else data
 
     async def erase_trailer(self, area: Region) -> None:
         """Erase the pages that hold a slot's trailer, last one first."""
@@ -149,15 +176,39 @@ class Session:
         if self.config.layout.by_offset:
             sizes = self.tlv_sizes[Slot.SECONDARY] << 16 | self.tlv_sizes[Slot.PRIMARY]
             await write_field(self.cpu, area, TLV_SIZES_FROM_END, sizes)
+        await self.store_keys(area)
         await write_magic(self.cpu, area)
 
     async def set_flag(self, area: Region, from_end: int) -> None:
         """Set image_ok or copy_done."""
         await write_field(self.cpu, area, from_end, flag_word())
 
+    def key_field(self, area: Region, slot: Slot) -> int:
+        """Address in the trailer of `area` of the key that belongs to the image that was in `slot` when the swap began."""
+        layout = self.config.layout
+        return area.end - layout.keys_from_end + (layout.key_size if slot is Slot.PRIMARY else 0)
+
+    async def store_keys(self, area: Region) -> None:
+        """Write the keys of the swap into the trailer of `area`: as their images bring them, or unwrapped."""
+        for slot, key in self.keys.items():
+            if key is not None:
+                content = key.wrapped if self.config.save_enctlv else key.aes
+                await self.cpu.write(self.key_field(area, slot), content.ljust(self.config.layout.key_size, b"\xff"))
+
+    async def forget_keys(self) -> None:
+        """Overwrite unwrapped keys in the primary slot's trailer.  MCUboot's source leaves them there until the next swap."""
+        config = self.config
+        if not config.encrypts or config.save_enctlv or config.has(Defect.SWAP_KEY_LEFT):
+            return
+        start = self.key_field(config.memory.primary, Slot.SECONDARY)
+        for address in range(start, start + 2 * config.layout.key_size, WORD_SIZE):
+            if int.from_bytes(self.cpu.read(address, WORD_SIZE), "little") not in (0, ERASED_WORD):
+                await self.cpu.write(address, bytes(WORD_SIZE))
+
     async def finish(self, swap_type: int) -> None:
         """The last words of a swap: what was reverted or wanted for good is confirmed, then the swap is complete."""
         area = self.config.memory.primary
+        await self.forget_keys()
         if swap_type in (SwapType.REVERT, SwapType.PERMANENT):
             await self.confirm_primary()
         if swap_type in (SwapType.TEST, SwapType.REVERT, SwapType.PERMANENT):

@@ -1,8 +1,9 @@
 """The trailer at the end of a slot: where its fields lie, what they say, and which swap they ask for.
 
-From the end downwards: magic (16 bytes), image_ok, copy_done, swap_info, in offset mode the TLV sizes, swap_size; then the status
-area.  Fields are `MAX_ALIGN` apart, status entries `WORD_SIZE`.  Sources: MCUboot `docs/design.md` ("Image trailer"),
-`bootutil_public.c`, and measurements of a build for Cortex-M4 (`tests/golden/mcuboot`), which win where they differ.
+From the end downwards: magic (16 bytes), image_ok, copy_done, swap_info, in offset mode the TLV sizes, swap_size; in a build with
+encryption the keys of the primary and of the secondary slot's image; then the status area.  Fields are `MAX_ALIGN` apart, status
+entries `WORD_SIZE`.  Sources: MCUboot `docs/design.md` ("Image trailer"), `bootutil_public.c`, and measurements of a build for
+Cortex-M4 (`tests/golden/mcuboot`), which win where they differ.
 """
 
 from __future__ import annotations
@@ -137,10 +138,12 @@ def flag_word(value: int = _SET) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TrailerLayout:
-    """What depends on the build: the size of the status area and, in offset mode, one field more."""
+    """What depends on the build: the size of the status area, the keys and, in offset mode, one field more."""
 
     max_sectors: int
     by_offset: bool
+    key_size: int = 0
+    """Of the field for one image's key, bytes; 0 in a build without encryption."""
 
     @property
     def swap_size_from_end(self) -> int:
@@ -148,9 +151,14 @@ class TrailerLayout:
         return (TLV_SIZES_FROM_END if self.by_offset else SWAP_INFO_FROM_END) + MAX_ALIGN
 
     @property
+    def keys_from_end(self) -> int:
+        """Distance of the lower key field, that of the secondary slot's image, from the end of the slot, bytes."""
+        return self.swap_size_from_end + 2 * self.key_size
+
+    @property
     def size(self) -> int:
         """Of a slot's trailer with its status area, bytes."""
-        return self.swap_size_from_end + self.status_entries * WORD_SIZE
+        return self.keys_from_end + self.status_entries * WORD_SIZE
 
     @property
     def status_entries(self) -> int:
@@ -160,7 +168,7 @@ class TrailerLayout:
     @property
     def scratch_size(self) -> int:
         """Of the trailer in the scratch area: status entries for one chunk only."""
-        return self.swap_size_from_end + CHUNK_STATES * WORD_SIZE
+        return self.keys_from_end + CHUNK_STATES * WORD_SIZE
 
     @property
     def pages(self) -> int:

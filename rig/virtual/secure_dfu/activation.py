@@ -14,12 +14,13 @@ import zlib
 from rig.formats.dfu_settings import BankCode
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE, WORD_SIZE
-from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig
+from rig.virtual.secure_dfu.config import MBR_SIZE, SecureDfuConfig
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.layout import bank0_start, bank1_start, page_up
 from rig.virtual.secure_dfu.mbr import copy_bootloader
 from rig.virtual.secure_dfu.settings import SettingsStore
 from rig.virtual.secure_dfu.softdevice import softdevice_at
-from rig.virtual.secure_dfu.watchdog import keep_fed
+from rig.virtual.secure_dfu.watchdog import watch
 
 
 async def activate(cpu: Cpu, config: SecureDfuConfig, store: SettingsStore) -> BankCode:
@@ -48,6 +49,9 @@ async def _activate_application(cpu: Cpu, config: SecureDfuConfig, store: Settin
     ram = store.ram
     size, start = ram.bank1.size, bank0_start(cpu)
     await _copy(cpu, config, store, source=ram.update_start, target=start, size=size - ram.write_offset)
+    if config.has(Defect.USER_DATA_ERASED):
+        for page in range(config.region_end, config.bootloader_address, PAGE_SIZE):
+            await cpu.erase_page(page)
     crc = zlib.crc32(cpu.read(start, size))
     if crc == ram.bank1.crc:
         ram.bank0.code, ram.bank0.crc, ram.bank0.size = BankCode.APPLICATION, crc, size
@@ -83,7 +87,7 @@ async def _copy(cpu: Cpu, config: SecureDfuConfig, store: SettingsStore, *, sour
     ram = store.ram
     if source == target:
         return
-    cpu.spawn(keep_fed(cpu))
+    watch(cpu, config)
     step = min(config.copy_step_pages, (source - target & 0xFFFF_FFFF) // PAGE_SIZE)
     if step == 0:
         cpu.fault("the source begins in the page of the destination")  # only in settings that somebody has tampered with

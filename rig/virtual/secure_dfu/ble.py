@@ -1,5 +1,8 @@
 """The DFU service over BLE: a control point for requests and replies, a packet characteristic for the bytes.
 
+It never pairs.  A bootloader that requires bonds knows one central, by the keys that the application has handed over, and serves it
+over an encrypted link only.
+
 Source: nRF5 SDK 17.0.2, `bootloader/ble_dfu/nrf_dfu_ble.c`.
 """
 
@@ -11,6 +14,8 @@ from contextlib import suppress
 from rig.virtual.ble_peripheral import AttRefusal, Characteristic, NotSubscribed, PeerGone, Security, Service
 from rig.virtual.cpu import Cpu
 from rig.virtual.secure_dfu.config import SecureDfuConfig
+from rig.virtual.secure_dfu.defects import Defect
+from rig.virtual.secure_dfu.peer_data import PeerData
 from rig.virtual.secure_dfu.request_handler import RequestHandler
 from rig.virtual.secure_dfu.settings import SettingsStore
 
@@ -48,17 +53,21 @@ class BleLink:
         self._config = config
         self._handler = handler
         self._name = config.name
+        self._peer: PeerData | None = None
         page = store.page
         if config.requires_bonds:
             if page.peer_data is None:
                 cpu.reset()  # the error handler: a bootloader that requires bonds cannot work without one
+            self._peer = PeerData.decode(page.peer_data)
         elif page.advertising_name is not None:
             self._name = page.advertising_name.decode("utf-8", "replace")
+        if config.has(Defect.APPLICATION_NAME_ADVERTISED):
+            self._name = config.application_name
         self._requests: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
     async def start(self) -> None:
         """Register the service, advertise, and serve in the background."""
-        security = Security.ENCRYPTED if self._config.requires_bonds else Security.OPEN
+        security = Security.OPEN if self._peer is None else Security.ENCRYPTED
         packet = Characteristic(
             uuid=PACKET, properties=frozenset({"write-without-response"}), security=security, on_write=self._on_packet
         )
@@ -66,12 +75,13 @@ class BleLink:
             uuid=CONTROL_POINT, properties=frozenset({"write", "notify"}), security=security, on_write=self._on_request
         )
         radio = self._cpu.radio
-        if not self._config.requires_bonds:
+        radio.use_bonds({} if self._peer is None else {self._peer.peer: self._peer.bond}, pairable=False)
+        if self._peer is None:
             radio.use_address(dfu_address(radio.address))
         radio.on_connected = self._on_connected
         radio.on_disconnected = lambda _reason: self._handler.disconnected()
         self._cpu.spawn(self._serve())
-        maximum = self._config.max_mtu
+        maximum = self._config.mtu
         await radio.start(
             [Service(uuid=SERVICE, characteristics=(packet, control_point))],
             name=self._name,
@@ -95,7 +105,7 @@ class BleLink:
     def _on_request(self, data: bytes) -> None:
         if len(data) > _CONTROL_POINT_MAX:
             raise AttRefusal(INVALID_LENGTH)
-        if not self._cpu.radio.is_subscribed(CONTROL_POINT):
+        if not self._cpu.radio.is_subscribed(CONTROL_POINT) and not self._config.has(Defect.CONTROL_POINT_WITHOUT_CCCD):
             raise AttRefusal(CCCD_IMPROPERLY_CONFIGURED)
         self._requests.put_nowait((CONTROL_POINT, data))
 
@@ -104,9 +114,10 @@ class BleLink:
 
     # --------------------------------------------------------------------------------------------------- to the radio
     async def _serve(self) -> None:
-        """Requests and packets in the order of their arrival, none waiting for the answer to another."""
+        """Requests and packets in the order of their arrival, none waiting for the answer to another unless the core is computing it."""
         while True:
             characteristic, data = await self._requests.get()
+            await self._handler.idle_core()
             if characteristic == CONTROL_POINT:
                 self._cpu.spawn(self._answer(data))
                 await asyncio.sleep(0)

@@ -1,6 +1,6 @@
 """The boot decision: activate an update, start the application, or enter DFU mode.
 
-Source: nRF5 SDK 17.0.2, `bootloader/nrf_bootloader.c`.
+Source: nRF5 SDK 17.0.2, `bootloader/nrf_bootloader.c`, `nrf_bootloader_app_start.c`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ from rig.virtual.secure_dfu.config import (
     Transport,
     config_from_options,
 )
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.dfu_mode import DfuMode, PortOf
 from rig.virtual.secure_dfu.factory import factory_flash
 from rig.virtual.secure_dfu.layout import bank0_start
 from rig.virtual.secure_dfu.settings import SettingsStore
 from rig.virtual.secure_dfu.softdevice import softdevice_at
 from rig.virtual.secure_dfu.validation import passes_boot_validation
+from rig.virtual.secure_dfu.watchdog import start_for_application
+
+_SLOW_BOOT_S = 12.0
 
 
 class SecureDfuBootloader:
@@ -49,23 +53,34 @@ class SecureDfuBootloader:
     @classmethod
     def for_board(cls, board: BoardFacts, **options: Any) -> Self:
         """The SDK's example for the board's part, changed by the ``bootloader:`` section of the boards file."""
-        return cls(config_from_options(board.part.name, options), port_of=lambda cpu: cpu.serial)
+        config = config_from_options(board.part.name, options, application_name=board.ble_name)
+        return cls(config, port_of=lambda cpu: cpu.serial)
 
     @property
     def factory_flash(self) -> tuple[tuple[int, bytes], ...]:
         """What production programs beside the application."""
         return factory_flash(self._config)
 
+    @property
+    def code(self) -> Region:
+        """Where the bootloader itself lies."""
+        return Region(start=self._config.bootloader_address, size=self._config.bootloader_size)
+
     async def boot(self, cpu: Cpu) -> Entry | None:
         """Return where the application starts.  DFU mode and activation end in a reset instead."""
         config = self._config
         await mbr.start(cpu, config)
+        if config.has(Defect.SLOW_BOOT):
+            await cpu.sleep(_SLOW_BOOT_S)
         store = SettingsStore(cpu, config)
         store.load()
         await store.write_and_backup()
         activated = await activate(cpu, config, store)
         if activated is BankCode.INVALID:
-            wanted, timeout_s = await self._dfu_is_wanted(cpu, store), config.inactivity_s
+            is_valid = await self._application_is_valid(cpu, store, skip_crc=_crc_is_to_be_skipped(cpu))
+            if not is_valid and config.has(Defect.HANG_WITHOUT_APPLICATION):
+                return None
+            wanted, timeout_s = not is_valid or await self._dfu_is_requested(cpu, store), config.inactivity_s
         elif activated in {BankCode.SOFTDEVICE, BankCode.SOFTDEVICE_BOOTLOADER} and store.ram.bank0.code == BankCode.APPLICATION:
             # After a SoftDevice the host is expected to send an application at once.
             wanted, timeout_s = True, config.continuation_s
@@ -77,13 +92,13 @@ class SecureDfuBootloader:
             await DfuMode(cpu, config, store, self._port_of).run(timeout_s)
         await store.erase_application_data()
         await store.back_up_page()
+        self._protect(cpu)
+        start_for_application(cpu, config)
         return Entry(vector_table=bank0_start(cpu))
 
     # -------------------------------------------------------------------------------------------------- why DFU mode
-    async def _dfu_is_wanted(self, cpu: Cpu, store: SettingsStore) -> bool:
+    async def _dfu_is_requested(self, cpu: Cpu, store: SettingsStore) -> bool:
         config = self._config
-        if not await self._application_is_valid(cpu, store, skip_crc=_crc_is_to_be_skipped(cpu)):
-            return True
         requests = {
             "button": config.button_pressed,
             "pin-reset": config.enter_by_pin_reset and bool(cpu.reset_reason & ResetReason.PIN),
@@ -101,19 +116,26 @@ class SecureDfuBootloader:
             await self._log(cpu, "Boot validation failed. No valid app to boot.")
             return False
         softdevice = Region(start=MBR_SIZE, size=ram.softdevice_size)
-        if softdevice_at(cpu, MBR_SIZE) and not self._passes(cpu, store, Firmware.SOFTDEVICE, softdevice, skip_crc):
+        if softdevice_at(cpu, MBR_SIZE) and not await self._passes(cpu, store, Firmware.SOFTDEVICE, softdevice, skip_crc):
             await self._log(cpu, "Boot validation failed. SoftDevice is present but invalid.", level="warning")
             return False
         application = Region(start=bank0_start(cpu), size=ram.bank0.size)
-        if not self._passes(cpu, store, Firmware.APPLICATION, application, skip_crc):
+        if not await self._passes(cpu, store, Firmware.APPLICATION, application, skip_crc):
             await self._log(cpu, "Boot validation failed. App is invalid.", level="warning")
             return False
         await self._log(cpu, "App is valid", level="debug")
         return True
 
-    def _passes(self, cpu: Cpu, store: SettingsStore, firmware: Firmware, where: Region, skip_crc: bool) -> bool:
+    async def _passes(self, cpu: Cpu, store: SettingsStore, firmware: Firmware, where: Region, skip_crc: bool) -> bool:
         content = cpu.read(where.start, where.size)
-        return passes_boot_validation(self._config, store.ram.validation(firmware), content, skip_crc=skip_crc)
+        return await passes_boot_validation(cpu, self._config, store.ram.validation(firmware), content, skip_crc=skip_crc)
+
+    def _protect(self, cpu: Cpu) -> None:
+        """Lock MBR, bootloader and settings backup; the settings page stays open for what the application hands over."""
+        config = self._config
+        if not config.has(Defect.PAGES_NOT_PROTECTED):
+            cpu.protect(0, MBR_SIZE)
+            cpu.protect(config.bootloader_address, config.settings_address - config.bootloader_address)
 
     async def _clear_requests(self, cpu: Cpu, store: SettingsStore) -> None:
         """Forget why DFU mode was entered, so that the next reset leads out of it."""

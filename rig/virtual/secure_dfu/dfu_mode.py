@@ -13,10 +13,11 @@ from rig.virtual.cpu import Cpu, SerialPort
 from rig.virtual.secure_dfu import serial
 from rig.virtual.secure_dfu.ble import BleLink
 from rig.virtual.secure_dfu.config import SecureDfuConfig, Transport
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.flash_queue import FlashQueue
 from rig.virtual.secure_dfu.request_handler import Events, RequestHandler
 from rig.virtual.secure_dfu.settings import SettingsStore
-from rig.virtual.secure_dfu.watchdog import keep_fed
+from rig.virtual.secure_dfu.watchdog import watch
 
 _ATT_HEADER = 3
 
@@ -46,19 +47,20 @@ class DfuMode:
             assert port_of is not None
             size, mtu = serial.PACKET_SIZE, serial.MTU
         else:
-            size, mtu = config.max_mtu - _ATT_HEADER, 0
-        handler = RequestHandler(cpu, config, store, self._queue, events, packet_size=size, mtu=mtu)
+            size, mtu = config.mtu - _ATT_HEADER, 0
+        self._handler = RequestHandler(cpu, config, store, self._queue, events, packet_size=size, mtu=mtu)
         self._link: Link
         if port_of is not None and config.transport is Transport.SERIAL:
-            self._link = serial.SerialLink(cpu, port_of(cpu), handler, self._queue)
+            self._link = serial.SerialLink(cpu, port_of(cpu), self._handler, self._queue)
         else:
-            self._link = BleLink(cpu, config, store, handler)
+            self._link = BleLink(cpu, config, store, self._handler)
 
     async def run(self, timeout_s: float) -> NoReturn:
         """Serve until reset.  The timer starts with `timeout_s` (0: never); activity sets it to the configured inactivity time."""
         self._restart_timer(timeout_s)
         self._cpu.spawn(self._queue.run())
-        self._cpu.spawn(keep_fed(self._cpu))
+        watch(self._cpu, self._config)
+        await self._handler.resume()
         await self._link.start()
         while self._deadline is not None:
             left = self._deadline - asyncio.get_running_loop().time()
@@ -69,7 +71,8 @@ class DfuMode:
         raise AssertionError("nobody sets this event")
 
     def _restart_timer(self, seconds: float) -> None:
-        self._deadline = asyncio.get_running_loop().time() + seconds if seconds else None
+        fires = seconds > 0 and not self._config.has(Defect.INACTIVITY_TIMER_NEVER_FIRES)
+        self._deadline = asyncio.get_running_loop().time() + seconds if fires else None
 
     async def _time_out(self) -> NoReturn:
         if self._config.log:
@@ -84,7 +87,11 @@ class DfuMode:
             self._cpu.spawn(self._close_and_reset())
 
     async def _close_and_reset(self) -> None:
-        await self._queue.pause()
+        """End the link, then reset behind all that the flash queue still holds.
+
+        Switching the SoftDevice off halts the queue and, once it is off, the queue goes on by itself (`nrf_fstorage_sd.c`), so a
+        settings page in mid-write is finished.  The backup is made from the page as it stands now: when that is torn the backup is not
+        valid, and the finished page is used.
+        """
         await self._link.close()
-        await self._store.back_up_page()
-        self._cpu.reset()
+        self._store.queue_back_up_page(self._queue, self._cpu.reset)

@@ -49,8 +49,6 @@ class FlashQueue:
         self._first_command = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._paused = False
-        self._resting = asyncio.Event()
 
     def erase(self, address: int, done: Callable[[], None] | None = None) -> bool:
         """Queue the erase of a page; False when the queue is full or the address is no page.  `done` is called after it."""
@@ -77,22 +75,16 @@ class FlashQueue:
 
     async def started(self) -> None:
         """Wait until the operation queued first has begun: what is queued on an idle queue starts before anything else happens."""
-        if self._entries and not self._paused:
+        if self._entries:
             await self._first_command.wait()
 
     async def idle(self) -> None:
         """Wait until everything queued has been done."""
         await self._idle.wait()
 
-    async def pause(self) -> None:
-        """Start no further command, ever, and wait for the one under way: the SoftDevice is being switched off."""
-        self._paused = True
-        if self._entries and self._first_command.is_set():
-            await self._resting.wait()
-
     async def run(self) -> None:
         """Do what is queued until this life of the processor ends."""
-        while not self._paused:
+        while True:
             if not self._entries:
                 self._work.clear()
                 self._idle.set()
@@ -106,7 +98,6 @@ class FlashQueue:
                 self._entries.popleft()
             # One command per turn of the loop: requests that arrive meanwhile are served in between, as interrupts would be.
             await asyncio.sleep(0)
-        self._resting.set()
 
     async def _advance(self, entry: _Erase | _Write) -> bool:
         """Do one command of `entry`; True when it was the last."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from rig.formats.dfu_settings import BankCode, DfuSettings
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE
-from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig
+from rig.virtual.secure_dfu.config import MBR_SIZE, SecureDfuConfig
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.softdevice import softdevice_at
 
 

@@ -9,6 +9,7 @@ Source: nRF5 SDK 17.0.2, `bootloader/dfu/nrf_dfu_req_handler.c`, `ble_dfu/nrf_df
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from rig.formats.dfu_settings import INIT_COMMAND_SIZE, BankCode
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE
 from rig.virtual.secure_dfu.codes import RESPONSE, ExtendedError, FirmwareKind, ObjectType, Opcode, Result, Verdict
-from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig, Transport
+from rig.virtual.secure_dfu.config import MBR_SIZE, SecureDfuConfig, Transport
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.flash_queue import FlashQueue
 from rig.virtual.secure_dfu.layout import bank0_start
 from rig.virtual.secure_dfu.packet_buffers import PacketBuffers
@@ -27,6 +29,8 @@ from rig.virtual.secure_dfu.transfer import DATA_OBJECT_MAX, Checksum, Transfer,
 
 _PROTOCOL_VERSION = 1
 _FICR_VARIANT = 0x1000_0104
+_SANE_SIZE = 0xFFFF
+"""No object is larger; what a bootloader without checks makes of one is up to its arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +60,20 @@ class RequestHandler:
         self._packet_size = packet_size
         self._mtu = mtu
         self._transfer = Transfer(cpu, config, store, queue, events.complete)
-        self._transfer.resume()
         self._buffers = PacketBuffers(packet_size)
         self._current = ObjectType.COMMAND
         self._receipt_every = 0
         self._until_receipt = 0
+        self._core = asyncio.Lock()
+
+    async def resume(self) -> None:
+        """Take up what an earlier start has left in flash, before the first request."""
+        await self._transfer.resume()
+
+    async def idle_core(self) -> None:
+        """Wait until the core computes no signature and no hash: requests and packets lie in their queue as long."""
+        async with self._core:
+            pass
 
     def disconnected(self) -> None:
         """The link has ended: from SDK 16 on the settings in RAM go back to what is in flash at this moment."""
@@ -130,6 +143,8 @@ class RequestHandler:
         self._until_receipt = self._until_receipt - 1 & 0xFFFF
         if self._receipt_every == 0 or self._until_receipt:
             return None
+        if self._config.has(Defect.RECEIPTS_NEVER_SENT):
+            return None
         self._until_receipt = self._receipt_every
         return self._reply(Opcode.CRC, written.verdict, self._pack(written.checksum))
 
@@ -137,6 +152,8 @@ class RequestHandler:
     async def _create(self, kind: int, size: int) -> bytes:
         self._until_receipt = self._receipt_every
         self._make_current(kind)
+        if size > _SANE_SIZE and self._config.has(Defect.MALFORMED_LENGTH_CRASHES):
+            self._cpu.fault("the end of an object has overflowed")
         match self._current:
             case ObjectType.COMMAND:
                 self._events.active()
@@ -151,17 +168,19 @@ class RequestHandler:
     async def _execute(self) -> bytes:
         match self._current:
             case ObjectType.COMMAND:
-                verdict = self._transfer.execute_command()
-                if verdict is Result.SUCCESS:
-                    if not self._transfer.store_command():
-                        verdict = Result.OPERATION_FAILED
-                    await self._queue.started()
+                async with self._core:
+                    verdict = await self._transfer.execute_command()
+                    if verdict is Result.SUCCESS:
+                        if not self._transfer.store_command():
+                            verdict = Result.OPERATION_FAILED
+                        await self._queue.started()
             case ObjectType.DATA:
                 verdict = self._transfer.take_over_data()
                 if verdict is Result.SUCCESS:
                     self._events.active()
                     await self._queue.idle()
-                    verdict = self._transfer.conclude_data()
+                    async with self._core:
+                        verdict = await self._transfer.conclude_data()
             case _:
                 verdict = Result.INVALID_OBJECT
         return self._reply(Opcode.EXECUTE, verdict)

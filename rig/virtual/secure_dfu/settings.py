@@ -13,8 +13,11 @@ from collections.abc import Callable
 
 from rig.formats.dfu_settings import NAME_AT, PEER_DATA_AT, SIZE, VERSION, DfuSettings, name_record, peer_data_record
 from rig.virtual.cpu import Cpu
-from rig.virtual.secure_dfu.config import Defect, SecureDfuConfig
+from rig.virtual.pairing import Bond
+from rig.virtual.secure_dfu.config import SecureDfuConfig
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.flash_queue import FlashQueue
+from rig.virtual.secure_dfu.peer_data import PeerData
 
 Done = Callable[[], None]
 
@@ -92,13 +95,21 @@ class SettingsStore:
         `done` is called when the backup is complete, and never when it could not be queued.
         """
         self.ram.seal()
-        content = bytes(self.ram.data)
-        if not self._has_backup:
-            return self._queue_page(queue, self._config.settings_address, content, self._page_buffer, done)
-        if not self._queue_page(queue, self._config.settings_address, content, self._page_buffer, None):
-            return False
-        self._queue_page(queue, self._config.backup_address, content, self._backup_buffer, done)
-        return True
+        return self._queue_both(queue, bytes(self.ram.data), done)
+
+    def queue_instead(self, queue: FlashQueue, settings: DfuSettings) -> None:
+        """Queue what makes both pages equal to `settings`, which are not those in RAM."""
+        settings.seal()
+        self._queue_both(queue, bytes(settings.data), None)
+
+    def queue_rewrite(self, queue: FlashQueue) -> None:
+        """Queue erase and write of both pages with what they hold already."""
+        pages = [(self._config.settings_address, self._page_buffer), (self._config.backup_address, self._backup_buffer)]
+        for address, buffer in pages if self._has_backup else pages[:1]:
+            content = self._cpu.read(address, SIZE)
+            if queue.erase(address):
+                buffer[:] = content
+                queue.write(address, buffer, SIZE)
 
     def queue_back_up_page(self, queue: FlashQueue, done: Done) -> None:
         """Queue what makes the backup equal to the settings page as it is now, then call `done`."""
@@ -106,6 +117,14 @@ class SettingsStore:
             self._queue_page(queue, self._config.backup_address, bytes(self.page.data), self._backup_buffer, done)
         else:
             done()
+
+    def _queue_both(self, queue: FlashQueue, content: bytes, done: Done | None) -> bool:
+        if not self._has_backup:
+            return self._queue_page(queue, self._config.settings_address, content, self._page_buffer, done)
+        if not self._queue_page(queue, self._config.settings_address, content, self._page_buffer, None):
+            return False
+        self._queue_page(queue, self._config.backup_address, content, self._backup_buffer, done)
+        return True
 
     def _queue_page(self, queue: FlashQueue, address: int, content: bytes, buffer: bytearray, done: Done | None) -> bool:
         if self._cpu.read(address, SIZE) == content:
@@ -127,9 +146,13 @@ async def hand_over_name(cpu: Cpu, config: SecureDfuConfig, name: bytes) -> bool
     return await _hand_over(cpu, config.settings_address + NAME_AT, name_record(name))
 
 
-async def hand_over_bond(cpu: Cpu, config: SecureDfuConfig, peer: bytes) -> bool:
-    """Write bonding data (60 bytes: identity key, LTK, system attributes) into the settings page; False when there are some."""
-    return await _hand_over(cpu, config.settings_address + PEER_DATA_AT, peer_data_record(peer))
+async def hand_over_bond(cpu: Cpu, config: SecureDfuConfig, bond: Bond, *, peer: str) -> bool:
+    """Write the bond with the central at address `peer` into the settings page, as the bonded buttonless service does.
+
+    False when there is one already: it goes away at the next start of the application.
+    """
+    record = peer_data_record(PeerData(peer=peer, bond=bond).encode())
+    return await _hand_over(cpu, config.settings_address + PEER_DATA_AT, record)
 
 
 async def _hand_over(cpu: Cpu, address: int, record: bytes) -> bool:

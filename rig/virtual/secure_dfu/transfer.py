@@ -8,22 +8,24 @@ Source: nRF5 SDK 17.0.2, `bootloader/dfu/nrf_dfu_req_handler.c`, `nrf_dfu_valida
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rig.formats.dfu_settings import INIT_COMMAND_AT, INIT_COMMAND_SIZE
-from rig.formats.init_packet import FirmwareType, InitPacket
+from rig.formats.dfu_settings import INIT_COMMAND_AT, INIT_COMMAND_SIZE, DfuSettings, Validation
+from rig.formats.init_packet import FirmwareType, InitPacket, ValidationType
 from rig.model import Region
 from rig.virtual.cpu import Cpu
 from rig.virtual.parts import PAGE_SIZE
 from rig.virtual.secure_dfu.codes import Result, Verdict
-from rig.virtual.secure_dfu.config import Defect, SecureDfuConfig
+from rig.virtual.secure_dfu.config import SecureDfuConfig
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.flash_queue import FlashQueue
 from rig.virtual.secure_dfu.init_command import decode_stored
 from rig.virtual.secure_dfu.layout import bank1_start, make_room
 from rig.virtual.secure_dfu.settings import SettingsStore
-from rig.virtual.secure_dfu.validation import accept_firmware, check_packet, firmware_size
+from rig.virtual.secure_dfu.validation import accept_firmware, check_packet, firmware_size, mark_application
 
 DATA_OBJECT_MAX = PAGE_SIZE
 
@@ -64,12 +66,23 @@ class Transfer:
         self._init_is_valid = False
         self._target = Region(start=0, size=0)
 
-    def resume(self) -> None:
-        """Take up the init packet that stands in flash.  It was valid when it was written; its signature is not checked again."""
-        if self._store.ram.command_size and self._decode():
-            self._init_is_valid = True
-            if self.execute_command() is not Result.SUCCESS:
-                self._cpu.reset()  # the error handler: somebody has tampered with the settings
+    async def resume(self) -> None:
+        """Take up the init packet that stands in flash, if it is still a good one.
+
+        It was good when it was written, but whoever can write the settings pages can put another one there, and versions may have
+        changed since.  The SDK trusts its pages here.
+        """
+        if not self._store.ram.command_size or not self._decode():
+            return
+        assert self._packet is not None
+        if not self._config.has(Defect.STORED_INIT_NOT_VERIFIED):
+            verdict = await check_packet(self._cpu, self._config, self._store.ram, self._packet)
+            if verdict is not Result.SUCCESS:
+                self._store.ram.reset_progress()
+                return
+        self._init_is_valid = True
+        if await self.execute_command() is not Result.SUCCESS:
+            self._cpu.reset()  # the error handler: somebody has tampered with the settings
 
     # -------------------------------------------------------------------------------------------------- command object
     @property
@@ -92,13 +105,13 @@ class Transfer:
         """Append to the init packet."""
         ram = self._store.ram
         if len(piece) + ram.command_offset > ram.command_size:
-            return Written(verdict=Result.INVALID_PARAMETER, checksum=self.command_checksum)
+            return Written(verdict=self._refuse_overrun(), checksum=self.command_checksum)
         ram.store_init_command(ram.command_offset, piece)
         ram.command_crc = zlib.crc32(piece, ram.command_crc)
         ram.command_offset += len(piece)
         return Written(verdict=Result.SUCCESS, checksum=self.command_checksum)
 
-    def execute_command(self) -> Verdict:
+    async def execute_command(self) -> Verdict:
         """Check the init packet and find room for the firmware.  In RAM only; executing it again changes nothing."""
         ram = self._store.ram
         if ram.command_offset != ram.command_size:
@@ -108,7 +121,7 @@ class Transfer:
         if not self._decode():
             return Result.INVALID_OBJECT
         self._target = Region(start=0, size=0)
-        verdict = self._check_and_make_room()
+        verdict = await self._check_and_make_room()
         if verdict is Result.SUCCESS:
             self._init_is_valid = True
         else:
@@ -124,10 +137,10 @@ class Transfer:
         self._packet = decode_stored(bytes(ram.data[INIT_COMMAND_AT:]), ram.command_size)
         return self._packet is not None
 
-    def _check_and_make_room(self) -> Verdict:
+    async def _check_and_make_room(self) -> Verdict:
         assert self._packet is not None
         ram, command = self._store.ram, self._packet.command
-        verdict = check_packet(self._cpu, self._config, ram, self._packet)
+        verdict = await check_packet(self._cpu, self._config, ram, self._packet)
         if verdict is not Result.SUCCESS:
             return verdict
         size = firmware_size(self._config, command)
@@ -182,13 +195,36 @@ class Transfer:
         if not self._init_is_valid:
             return Written(verdict=Result.OPERATION_NOT_PERMITTED, keeps_buffer=True)
         if length + ram.image_offset - ram.image_offset_last > ram.data_object_size:
-            return Written(verdict=Result.INVALID_PARAMETER, keeps_buffer=True)
-        if not self._queue.write(self._target.start + ram.write_offset, buffer, length, free):
+            return Written(verdict=self._refuse_overrun(), keeps_buffer=True)
+        is_queued = self._queue.write(self._target.start + ram.write_offset, buffer, length, free)
+        if not is_queued and not self._config.has(Defect.DROPPED_PACKETS_COUNTED):
             return Written(verdict=Result.SUCCESS)
         ram.image_crc = zlib.crc32(buffer[:length], ram.image_crc)
         ram.write_offset += length
         ram.image_offset += length
-        return Written(verdict=Result.SUCCESS, checksum=self.data_checksum, keeps_buffer=True)
+        if ram.image_offset == self._target.size and self._config.has(Defect.BANK1_VALID_BEFORE_HASH):
+            self._mark_unverified()
+        return Written(verdict=Result.SUCCESS, checksum=self.data_checksum, keeps_buffer=is_queued)
+
+    def _refuse_overrun(self) -> Verdict:
+        """What becomes of a packet that goes beyond the end of its object."""
+        if self._config.has(Defect.MALFORMED_LENGTH_CRASHES):
+            self._cpu.fault("a packet longer than its object has overrun a buffer")
+        return Result.INVALID_PARAMETER
+
+    def _mark_unverified(self) -> None:
+        """Have an application installed at the next boot that nothing but the packets' CRC speaks for."""
+        assert self._packet is not None
+        marked = DfuSettings(bytes(self._store.ram.data))
+        marked.reset_progress()
+        mark_application(
+            marked,
+            Validation(type=ValidationType.CRC, data=struct.pack("<I", self._store.ram.image_crc)),
+            version=self._packet.command.fw_version or 0,
+        )
+        marked.bank1.size, marked.bank1.crc = self._target.size, self._store.ram.image_crc
+        marked.update_start = self._target.start
+        self._store.queue_instead(self._queue, marked)
 
     def take_over_data(self) -> Verdict:
         """First half of execute: what has been received counts from now on, if it is the whole object."""
@@ -200,14 +236,18 @@ class Transfer:
         ram.image_offset_last = ram.image_offset
         return Result.SUCCESS
 
-    def conclude_data(self) -> Verdict:
+    async def conclude_data(self) -> Verdict:
         """Second half of execute, when the flash is idle: the verdict on the firmware once it is complete, and what gets stored."""
         if self._store.ram.image_offset != self._target.size:
             if self._config.save_progress:
                 self._store.queue_write_and_backup(self._queue)
+            if self._config.has(Defect.SETTINGS_WRITTEN_PER_OBJECT):
+                await self._queue.idle()
+                self._store.queue_rewrite(self._queue)
+                await self._queue.idle()
             return Result.SUCCESS
         command = self._packet.command if self._packet else None
-        verdict = accept_firmware(self._cpu, self._config, self._store.ram, command, self._target)
+        verdict = await accept_firmware(self._cpu, self._config, self._store.ram, command, self._target)
         if verdict is Result.SUCCESS and self._config.has(Defect.SUCCESS_NOT_STORED):
             self._on_complete()
         else:

@@ -24,7 +24,8 @@ from rig.formats.init_packet import (
 from rig.model import Region
 from rig.virtual.cpu import Cpu
 from rig.virtual.secure_dfu.codes import ExtendedError, Result, Verdict
-from rig.virtual.secure_dfu.config import MBR_SIZE, Defect, SecureDfuConfig
+from rig.virtual.secure_dfu.config import MBR_SIZE, SecureDfuConfig
+from rig.virtual.secure_dfu.defects import Defect
 from rig.virtual.secure_dfu.layout import page_up
 from rig.virtual.secure_dfu.softdevice import softdevice_at
 
@@ -34,26 +35,32 @@ _HASH_SIZE = 32
 
 
 # ---------------------------------------------------------------------------------------------------- the init packet
-def check_packet(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, packet: InitPacket) -> Verdict:
-    """Signature, then versions, in the order in which a device refuses."""
+async def check_packet(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, packet: InitPacket) -> Verdict:
+    """Signature, then versions, in the order in which a device refuses.  Takes the time that the signature takes."""
     kind = packet.command.type or FirmwareType.APPLICATION
     if kind != FirmwareType.APPLICATION or config.require_signed_app:
-        verdict = _check_signature(config, packet)
+        verdict = await _check_signature(cpu, config, packet)
         if verdict is not Result.SUCCESS:
             return verdict
     return _check_versions(cpu, config, settings, packet.command)
 
 
-def _check_signature(config: SecureDfuConfig, packet: InitPacket) -> Verdict:
+async def _check_signature(cpu: Cpu, config: SecureDfuConfig, packet: InitPacket) -> Verdict:
     if packet.signature is None:
         return Result.SUCCESS if config.has(Defect.UNSIGNED_ACCEPTED) else ExtendedError.SIGNATURE_MISSING
     if packet.signature_type != SignatureType.ECDSA_P256_SHA256:
         return ExtendedError.WRONG_SIGNATURE_TYPE
     if len(packet.signature) != _SIGNATURE_SIZE:
         return Result.OPERATION_FAILED
-    if config.has(Defect.SIGNATURE_NOT_CHECKED) or verify(packet.signed, packet.signature, config.key):
+    if config.has(Defect.SIGNATURE_NOT_CHECKED):
         return Result.SUCCESS
-    return Result.INVALID_OBJECT
+    signed = packet.signed[::-1] if config.has(Defect.BYTE_ORDER_WRONG) else packet.signed
+    return Result.SUCCESS if await _is_signed(cpu, config, signed, packet.signature) else Result.INVALID_OBJECT
+
+
+async def _is_signed(cpu: Cpu, config: SecureDfuConfig, data: bytes, signature: bytes) -> bool:
+    await cpu.sleep(config.hash_s(len(data)) + config.signature_s)
+    return any(verify(data, signature, key) for key in config.trusted_keys)
 
 
 def _check_versions(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, command: InitCommand) -> Verdict:
@@ -63,9 +70,11 @@ def _check_versions(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, co
         return ExtendedError.WRONG_HASH_TYPE
     if command.hw_version is None:
         return ExtendedError.INIT_COMMAND_INVALID
+    if command.is_debug and config.has(Defect.DEBUG_PACKET_ACCEPTED):
+        return Result.SUCCESS
     if command.hw_version != config.hw_version and not config.has(Defect.WRONG_HARDWARE_VERSION_ACCEPTED):
         return ExtendedError.HARDWARE_VERSION
-    if not _softdevice_is_right(cpu, config, command):
+    if not _softdevice_is_right(cpu, config, command) and not config.has(Defect.SOFTDEVICE_REQUIREMENT_IGNORED):
         return ExtendedError.SOFTDEVICE_VERSION
     if command.fw_version is None:
         required = command.type != FirmwareType.SOFTDEVICE and (command.type != FirmwareType.APPLICATION or config.downgrade_prevention)
@@ -100,7 +109,7 @@ def _version_is_right(config: SecureDfuConfig, settings: DfuSettings, kind: int,
         return version > settings.bootloader_version
     if not config.downgrade_prevention or version > settings.app_version:
         return True
-    return version == settings.app_version and config.accept_same_version
+    return version == settings.app_version and (config.accept_same_version or config.has(Defect.EQUAL_VERSION_ACCEPTED))
 
 
 def firmware_size(config: SecureDfuConfig, command: InitCommand) -> int | Verdict:
@@ -120,19 +129,22 @@ def firmware_size(config: SecureDfuConfig, command: InitCommand) -> int | Verdic
 
 
 # ------------------------------------------------------------------------------------------------ the received firmware
-def accept_firmware(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, command: InitCommand | None, received: Region) -> Verdict:
+async def accept_firmware(
+    cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, command: InitCommand | None, received: Region
+) -> Verdict:
     """Check what has been received and mark it in `settings` for activation at the next boot; on failure clear bank 1.
 
-    Either way the progress is reset and the start address remembered.
+    Either way the progress is reset and the start address remembered.  Takes the time that hashes and signatures take.
     """
     verdict: Verdict = Result.SUCCESS
     firmware = cpu.read(received.start, received.size)
+    await cpu.sleep(config.hash_s(received.size))
     if command is None or not _hash_is_right(command, firmware):
         verdict = ExtendedError.VERIFICATION_FAILED
     elif (command.type or 0) == FirmwareType.APPLICATION:
-        if not _accept_application(config, settings, command, firmware):
+        if not await _accept_application(cpu, config, settings, command, firmware):
             verdict = Result.INVALID_OBJECT
-    elif not _accept_system(cpu, config, settings, command, received):
+    elif not await _accept_system(cpu, config, settings, command, received):
         verdict = Result.INVALID_OBJECT
     if verdict is Result.SUCCESS:
         settings.bank1.crc = zlib.crc32(firmware)
@@ -150,18 +162,25 @@ def _hash_is_right(command: InitCommand, firmware: bytes) -> bool:
     return hashlib.sha256(firmware).digest() == digest[::-1]
 
 
-def _accept_application(config: SecureDfuConfig, settings: DfuSettings, command: InitCommand, firmware: bytes) -> bool:
-    entry = _boot_validation(config, command, firmware, default=ValidationType.CRC)
+async def _accept_application(
+    cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, command: InitCommand, firmware: bytes
+) -> bool:
+    entry = await _boot_validation(cpu, config, command, firmware, default=ValidationType.CRC)
     if entry is None:
         return False
-    settings.set_validation(Firmware.APPLICATION, entry)
-    settings.bank1.code = BankCode.APPLICATION
-    settings.bank0.code = BankCode.INVALID
-    settings.app_version = command.fw_version or 0
+    mark_application(settings, entry, version=command.fw_version or 0)
     return True
 
 
-def _accept_system(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, command: InitCommand, received: Region) -> bool:
+def mark_application(settings: DfuSettings, entry: Validation, *, version: int) -> None:
+    """Have the application in bank 1 installed at the next boot, and checked with `entry` at every boot after it."""
+    settings.set_validation(Firmware.APPLICATION, entry)
+    settings.bank1.code = BankCode.APPLICATION
+    settings.bank0.code = BankCode.INVALID
+    settings.app_version = version
+
+
+async def _accept_system(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, command: InitCommand, received: Region) -> bool:
     """SoftDevice, bootloader, or both, SoftDevice first."""
     kind = command.type or 0
     with_softdevice, with_bootloader = bool(kind & FirmwareType.SOFTDEVICE), bool(kind & FirmwareType.BOOTLOADER)
@@ -170,12 +189,12 @@ def _accept_system(cpu: Cpu, config: SecureDfuConfig, settings: DfuSettings, com
     if with_softdevice:
         if not _softdevice_fits(cpu, received.start, size, with_bootloader=with_bootloader):
             return False
-        softdevice_entry = _boot_validation(config, command, cpu.read(received.start, size), default=ValidationType.CRC)
+        softdevice_entry = await _boot_validation(cpu, config, command, cpu.read(received.start, size), default=ValidationType.CRC)
         if softdevice_entry is None:
             return False
     if with_bootloader:
         bootloader = cpu.read(received.start + size, received.size - size)
-        bootloader_entry = _boot_validation(config, command, bootloader, default=ValidationType.NONE)
+        bootloader_entry = await _boot_validation(cpu, config, command, bootloader, default=ValidationType.NONE)
         if bootloader_entry is None:
             return False
     if softdevice_entry is not None:
@@ -206,8 +225,8 @@ def _is_major_update(cpu: Cpu, start: int) -> bool:
     return new is not None and (old is None or new.major != old.major)
 
 
-def _boot_validation(
-    config: SecureDfuConfig, command: InitCommand, firmware: bytes, *, default: ValidationType
+async def _boot_validation(
+    cpu: Cpu, config: SecureDfuConfig, command: InitCommand, firmware: bytes, *, default: ValidationType
 ) -> Validation | None:
     """The entry for the settings, made from the first entry of the packet and the firmware; None when the firmware does not pass it."""
     wanted = command.boot_validation[0] if command.boot_validation else BootValidation(type=default)
@@ -223,19 +242,25 @@ def _boot_validation(
         case _:
             return None
     entry = Validation(type=wanted.type, data=data)
-    return entry if passes_boot_validation(config, entry, firmware) else None
+    return entry if await passes_boot_validation(cpu, config, entry, firmware) else None
 
 
 # ------------------------------------------------------------------------------------------------------- at every boot
-def passes_boot_validation(config: SecureDfuConfig, entry: Validation, firmware: bytes, *, skip_crc: bool = False) -> bool:
-    """Whether `firmware` is what `entry` says.  Only a CRC check can be left out."""
+async def passes_boot_validation(
+    cpu: Cpu, config: SecureDfuConfig, entry: Validation, firmware: bytes, *, skip_crc: bool = False
+) -> bool:
+    """Whether `firmware` is what `entry` says.  Only a CRC check can be left out.  Takes the time of the check."""
     match entry.type:
         case ValidationType.NONE:
             return True
+        case ValidationType.CRC if skip_crc:
+            return True
         case ValidationType.CRC:
-            return skip_crc or struct.pack("<I", zlib.crc32(firmware)) == entry.data[:4]
+            await cpu.sleep(config.hash_s(len(firmware)))
+            return struct.pack("<I", zlib.crc32(firmware)) == entry.data[:4]
         case ValidationType.SHA256:
+            await cpu.sleep(config.hash_s(len(firmware)))
             return hashlib.sha256(firmware).digest() == entry.data[:_HASH_SIZE]
         case ValidationType.ECDSA_P256_SHA256:
-            return verify(firmware, entry.data.ljust(_SIGNATURE_SIZE, b"\0"), config.key)
+            return await _is_signed(cpu, config, firmware, entry.data.ljust(_SIGNATURE_SIZE, b"\0"))
     return False
