@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from rig.errors import InstrumentError
 from rig.journal import Journal
-from rig.model import Event, Phase, PowerCut, Trigger, TriggerKind
+from rig.model import Event, Phase, Fault, Trigger, TriggerKind
 from rig.ports import OperationCounter, PowerSupply, SupplyCapability, SupplyTrace
 
 _VDD_BIT = 0x01
@@ -45,14 +45,14 @@ class _Cut:
 
 
 class Injector:
-    """Delivers one planned `PowerCut` into a running trial.
+    """Delivers one planned `Fault` into a running trial.
 
     `save_trace` stores a supply trace as evidence and returns its file name.
     """
 
     def __init__(
         self,
-        fault: PowerCut,
+        fault: Fault,
         *,
         supply: PowerSupply,
         counter: OperationCounter | None,

@@ -60,6 +60,8 @@ class _Seen:
     user_data: list[Event]
     in_flash: list[Event]
     """What the probe found in the place that runs, at the very end."""
+    started: list[Event]
+    """Applications that said on the console that they start, in the update."""
     errors: list[Event]
     unheard: list[Event]
     """The console's last word that the application serves, where nothing was heard on the air since."""
@@ -101,6 +103,7 @@ class _Seen:
             again=kind("again.end"),
             user_data=[event for event in kind("probe.read") if event.data["what"] == "user_data"],
             in_flash=[event for event in kind("probe.read") if event.data["what"] == "image"],
+            started=[event for event in kind("dut.started") if begin < event.seq < until],
             errors=kind("dut.error"),
             unheard=_unheard(events),
             stranded=_unasked([event for event in kind("dut.dfu_mode", "dut.enter_dfu") if event.seq > since]),
@@ -110,6 +113,13 @@ class _Seen:
     def is_proved(self, trial: Trial) -> bool:
         """Whether every cut that the trial planned is proved."""
         return trial.fault is not None and len(self.proved) == trial.fault.repeat and not self.unproved
+
+    def ran_new(self, trial: Trial) -> list[Event]:
+        """What shows that the new image ran, be it for one boot: what the device said of itself, or its console at start-up."""
+        states = [event for event in (*self.states_before, *self.states_after) if _runs(event, trial.new)]
+        if trial.old.version == trial.new.version:
+            return states
+        return states + [event for event in self.started if event.data["version"] == trial.new.version]
 
     def checks(self, trial: Trial) -> dict[str, bool | None]:
         """The judge's questions, each yes, no, or not asked."""
@@ -234,6 +244,9 @@ def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
         text = "after the power cut the device was in DFU mode instead of running an application"
         return Outcome.STUCK_IN_DFU, text, [seen.stranded[0]]
     if not seen.final_states:
+        if seen.final_dfu_mode and trial.in_place and trial.expect is Expectation.REFUSED and not seen.ran_new(trial):
+            text = f"{trial.new.version} was refused; the device waits in DFU mode, as after any update in place that fails"
+            return Outcome.REFUSED, text, [*seen.errors[-1:], *seen.final_dfu_mode[-1:]]
         if seen.final_dfu_mode:
             return Outcome.STUCK_IN_DFU, "at the end the device was in DFU mode and ran no application", seen.final_dfu_mode
         text = "the device no longer serves, not even after a power cycle" if seen.silent else "the device did not report its image any more"
@@ -261,7 +274,7 @@ def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
 
 def _rollback_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
     """The new image is never confirmed, so the old one must be back at the end."""
-    ran_new = [e for e in (*seen.states_before, *seen.states_after) if _runs(e, trial.new)]
+    ran_new = seen.ran_new(trial)
     if _runs(last, trial.new):
         return Outcome.NOT_REVERTED, f"the unconfirmed {trial.new.version} stayed after a reset", [last]
     if ran_new:
@@ -271,7 +284,7 @@ def _rollback_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, 
 
 def _refusal_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, str, list[Event]]:
     """The new image must never have run, not even for one boot."""
-    ran_new = [e for e in (*seen.states_before, *seen.states_after) if _runs(e, trial.new)]
+    ran_new = seen.ran_new(trial)
     if ran_new:
         return Outcome.WRONG_IMAGE, f"{trial.new.version} had to be refused, but it ran", [ran_new[0], last]
     return Outcome.REFUSED, f"{trial.new.version} was refused; {trial.old.version} runs", [*seen.errors[-1:], last]

@@ -8,15 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
+from rig.fault import ADDED_LATER as ADDED_LATER
+from rig.fault import ADVERTISING_MHZ as ADVERTISING_MHZ
+from rig.fault import Aim as Aim
+from rig.fault import BitFlips as BitFlips
+from rig.fault import Fade as Fade
+from rig.fault import Fault as Fault
+from rig.fault import FaultKind as FaultKind
+from rig.fault import FlashPlace as FlashPlace
+from rig.fault import Interference as Interference
+from rig.fault import InterferenceKind as InterferenceKind
+from rig.fault import OperationKind as OperationKind
+from rig.fault import Phase as Phase
+from rig.fault import PointPlan as PointPlan
+from rig.fault import Trigger as Trigger
+from rig.fault import TriggerKind as TriggerKind
+from rig.fault import Voltage as Voltage
 from rig.product import Product
 
 Json = Any  # what json.dumps accepts
-
-ADDED_LATER: Mapping[str, bool] = MappingProxyType({"added_later": True})
-"""Metadata of a field that folders of older versions lack; its default is what it meant then."""
 
 
 class Protocol(StrEnum):
@@ -24,26 +36,6 @@ class Protocol(StrEnum):
 
     SMP = "smp"
     SECURE_DFU = "secure_dfu"
-
-
-class Phase(StrEnum):
-    """What the update is doing, in order.  The words are the same for both protocols.
-
-    `mark` is the request to install (SMP image test or confirm; Secure DFU final execute), `install` is the bootloader's swap
-    or copy, `settle` is the time after everything in which the device must simply keep running.
-    """
-
-    FLASH = "flash"
-    BOOT = "boot"
-    DISCOVER = "discover"
-    CONNECT = "connect"
-    UPLOAD = "upload"
-    MARK = "mark"
-    RESET = "reset"
-    INSTALL = "install"
-    BOOT_NEW = "boot_new"
-    CONFIRM = "confirm"
-    SETTLE = "settle"
 
 
 class Request(StrEnum):
@@ -86,88 +78,6 @@ class Verdict(StrEnum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     ERROR = "ERROR"
-
-
-class TriggerKind(StrEnum):
-    """What a fault waits for.  Counts start at 1; the offset comes after the event."""
-
-    TIME = "time"
-    PHASE = "phase"
-    CHUNK = "chunk"
-    BYTE = "byte"
-    CONSOLE = "console"
-    FLASH_OPERATION = "flash_operation"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trigger:
-    """When a fault is delivered: an event, how many times it must occur, then an offset.
-
-    `phase` limits counting to that phase (None: from the start of the update); `count` is the N of "the Nth chunk, byte, console
-    match or flash operation"; `pattern` is a regular expression for CONSOLE.
-    """
-
-    kind: TriggerKind
-    phase: Phase | None = None
-    count: int = 1
-    pattern: str = ""
-    offset_s: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PowerCut:
-    """Supply off for `off_s` when the trigger fires, `repeat` times; between repeats the supply is on for `on_s`."""
-
-    trigger: Trigger
-    off_s: float
-    repeat: int = 1
-    on_s: float = 0.0
-
-
-class InterferenceKind(StrEnum):
-    """What a second radio sends to disturb the first."""
-
-    CARRIER = "carrier"
-    MODULATED = "modulated"
-    DUTY_CYCLE = "duty_cycle"
-    SWEEP = "sweep"
-    HOP = "hop"
-
-
-ADVERTISING_MHZ = (2402, 2426, 2480)
-"""Channels 37, 38 and 39 (Core Specification Vol 6 Part B 1.4.1)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interference:
-    """What an interferer sends from `start` to `stop`.
-
-    `frequencies_mhz` are whole MHz from 2400 to 2480: one for a carrier, a modulated carrier and a duty cycle; the steps of a sweep, one
-    MHz after the other; any for a hop, which sends a modulated burst on each in turn.  `power_dbm` is at the interferer's output.
-    `dwell_s` is how long a sweep stays on a frequency (1 to 99 ms) and how long a burst of a hop lasts (20 µs to 65 ms).
-    `duty` is the share of time in which it sends: 0.01 to 0.9 for a duty cycle; a hop pauses between its bursts accordingly, 80 µs at
-    least; 1 for the others.
-    """
-
-    kind: InterferenceKind
-    frequencies_mhz: tuple[int, ...]
-    power_dbm: int
-    duty: float = 1.0
-    dwell_s: float = 1e-3
-
-    @classmethod
-    def on_advertising_channels(cls, power_dbm: int) -> Interference:
-        """Bursts that follow each other so fast that no advertisement fits between two on the same channel."""
-        return cls(
-            kind=InterferenceKind.HOP, frequencies_mhz=ADVERTISING_MHZ, power_dbm=power_dbm, duty=0.2, dwell_s=20e-6
-        )
-
-    @classmethod
-    def over_wifi(cls, channel: int, power_dbm: int) -> Interference:
-        """A sweep over the 20 MHz of a Wi-Fi channel, 1 to 13 (IEEE 802.11, 2.4 GHz band)."""
-        centre_mhz = 2407 + 5 * channel
-        block = tuple(range(centre_mhz - 10, centre_mhz + 11))
-        return cls(kind=InterferenceKind.SWEEP, frequencies_mhz=block, power_dbm=power_dbm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,10 +151,11 @@ class ConsoleSignals:
     """Lines of the product's console that the rig understands, as regular expressions searched in each line.
 
     `reset_reason` has one group, the RESETREAS register in hexadecimal, printed by the application at start-up; after a real power
-    cut it is zero.  `ready` says that the application serves again.
+    cut it is zero.  `version` has one group, the version of the application that starts.  `ready` says that it serves again.
     """
 
     reset_reason: str = r"reset reason: 0x([0-9a-fA-F]+)"
+    version: str = field(default=r"^\*\*\* \S+ (\d\S*) \*\*\*$", metadata=ADDED_LATER)
     ready: str = r"^advertising$"
 
 
@@ -343,7 +254,7 @@ class Trial:
     request: Request
     confirm: bool
     staged: bool
-    fault: PowerCut | None
+    fault: Fault | None
     limits: Limits
     stratum: str
     """What the trial is counted under: the phase or event that the fault aims at, or ``control``."""
@@ -356,6 +267,43 @@ class Trial:
     proves: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
     """Requirements of `rig.practices` that the trial is to prove."""
     product: Product | None = field(default=None, metadata=ADDED_LATER)
+    further: tuple[Fault, ...] = field(default=(), metadata=ADDED_LATER)
+    """The faults of the programme after the first."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The whole programme, empty for the control group."""
+        return (self.fault, *self.further) if self.fault is not None else ()
+
+    @property
+    def strokes(self) -> int:
+        """How many times something is to be done to the device, repeats counted."""
+        return sum(fault.repeat for fault in self.faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AimedPlan:
+    """Power cuts of one scenario, aimed at the flash operations of boards with one SoC and planned in rounds.
+
+    `templates` are control trials without name, one for each board; `cut` is the fault, its trigger still to be made.  At most
+    `budget` trials are planned, `round_size` in a round.  `phases` and `kinds` restrict the operations, empty for all; `numbers` are
+    those of the plan LIST.  `random_share`, `staged` and `again` are shares of the trials, 0 to 1.
+    """
+
+    scenario: str
+    soc: str
+    templates: tuple[Trial, ...]
+    cut: Fault
+    plan: PointPlan
+    budget: int
+    seed: int
+    phases: tuple[Phase, ...] = ()
+    kinds: tuple[OperationKind, ...] = ()
+    numbers: tuple[int, ...] = ()
+    random_share: float = 0.1
+    round_size: int = 48
+    staged: float = 0.0
+    again: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

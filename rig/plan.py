@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rig.model import Board, ImageSet, Phase, PowerCut, Protocol, Trial, Trigger, TriggerKind
+from rig.model import Board, ImageSet, Phase, Fault, Protocol, Trial, Trigger, TriggerKind
 from rig.scenario import Bound, Choice, Draw, FaultShare, Fixed, PowerCutTemplate, Scenario
 
 _LARGEST_CHUNK = {Protocol.SMP: 2475, Protocol.SECURE_DFU: 4096}
@@ -116,10 +116,10 @@ def _trial(
     )
 
 
-def _draw_cut(template: PowerCutTemplate, image_size: int, chunk: int, rng: random.Random) -> PowerCut:
+def _draw_cut(template: PowerCutTemplate, image_size: int, chunk: int, rng: random.Random) -> Fault:
     trigger = template.trigger
     everything = image_size if trigger.kind is TriggerKind.BYTE else max(1, image_size // chunk)
-    return PowerCut(
+    return Fault(
         trigger=Trigger(
             kind=trigger.kind,
             phase=trigger.phase,

@@ -89,7 +89,8 @@ class UpdateSignals:
 class Product:
     """One product, as its maker describes it.
 
-    `rolls_back`: an image that nobody confirms is taken back.  `crypto` names the accelerator that verifies images, None for software.
+    `rolls_back`: an image that nobody confirms is taken back.  `updatable_when_empty`: without a valid application it can still be
+    updated, or says what is wrong.  `crypto` names the accelerator that verifies images, None for software.
     `signing_key` and `encryption_key` are files; None, or ``test`` for the second, means
     the public test keys.  `accepted_risks` maps a practice's name to the words in which the maker accepts its weakness.
     """
@@ -99,6 +100,7 @@ class Product:
     description: str = ""
     rolls_back: bool = True
     in_place: bool = False
+    updatable_when_empty: bool = True
     signature: str = "ecdsa-p256"
     signing_key: str | None = None
     encryption: Encryption = Encryption.NOT_NEEDED

@@ -9,7 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rig.model import Acceptance, Board, Expectation, Limits, Phase, Protocol, Request, TriggerKind
+from rig.model import (
+    Acceptance,
+    Board,
+    Expectation,
+    Fade,
+    FaultKind,
+    FlashPlace,
+    Interference,
+    Limits,
+    OperationKind,
+    Phase,
+    PointPlan,
+    Protocol,
+    Request,
+    TriggerKind,
+    Voltage,
+)
 from rig.product import Product
 
 Bound = int | float | Literal["all"]
@@ -38,7 +54,14 @@ class Choice:
     values: tuple[Bound, ...]
 
 
-Draw = Fixed | Uniform | Choice
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Each of `values` in turn, from the first again after the last: a list or a grid."""
+
+    values: tuple[Bound, ...]
+
+
+Draw = Fixed | Uniform | Choice | Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,31 +73,68 @@ class TriggerTemplate:
     count: Draw = field(default_factory=lambda: Fixed(value=1))
     pattern: str = ""
     offset_s: Draw = field(default_factory=lambda: Fixed(value=0.0))
+    occurrence: int = 1
+    after: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PowerCutTemplate:
-    """A `rig.model.PowerCut` whose numbers are still to be drawn."""
+class FlipsTemplate:
+    """How many bits of a place are to be turned over; where is drawn."""
+
+    place: FlashPlace
+    bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AimTemplate:
+    """Power cuts aimed at flash operations, planned in rounds from what the rounds before have hit.
+
+    `phases` and `kinds` restrict the operations, empty for all; `numbers` are those of LIST, counted from 1 in their phase among the
+    operations of these kinds.  `random_share` of the cuts, 0 to 1, fall anywhere; a round has `round_size` trials at most.
+    """
+
+    plan: PointPlan
+    phases: tuple[Phase, ...] = ()
+    kinds: tuple[OperationKind, ...] = ()
+    numbers: tuple[int, ...] = ()
+    random_share: float = 0.1
+    round_size: int = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultTemplate:
+    """A `rig.model.Fault` whose numbers are still to be drawn.  With `aim` its trigger is made when its round is planned."""
 
     trigger: TriggerTemplate
     off_s: Draw
     repeat: int = 1
     on_s: Draw = field(default_factory=lambda: Fixed(value=0.0))
+    kind: FaultKind = FaultKind.POWER_CUT
+    voltage: Voltage | None = None
+    flips: FlipsTemplate | None = None
+    interference: Interference | None = None
+    fade: Fade | None = None
+    aim: AimTemplate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultShare:
-    """One entry of the fault list and its weight when trials are dealt out.  `cut` None is the control group."""
+    """One entry of the fault list and its weight when trials are dealt out.  An empty `programme` is the control group."""
 
-    cut: PowerCutTemplate | None
+    programme: tuple[FaultTemplate, ...] = ()
     share: int = 1
 
     @property
+    def aim(self) -> AimTemplate | None:
+        """The plan by operations of its cut, if it has one."""
+        return self.programme[0].aim if self.programme else None
+
+    @property
     def stratum(self) -> str:
-        """What its trials are counted under: the phase that the fault aims at, else the event, else ``control``."""
-        if self.cut is None:
+        """What its trials are counted under: the phase that the first fault aims at, else the event, else ``control``."""
+        if not self.programme:
             return "control"
-        trigger = self.cut.trigger
+        trigger = self.programme[0].trigger
         return trigger.phase.value if trigger.phase else trigger.kind.value
 
 
@@ -171,7 +231,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One scenario file.  `staged` and `again` are shares of the trials, 0 to 1.
+    """One scenario file.  `staged` and `again` are shares of the trials, 0 to 1; `staged` None leaves it to the plan of the faults.
 
     `proves` names requirements of `rig.practices`, of which those count that apply to `product`.  `inspect`: it only looks, at
     production units.
@@ -187,7 +247,7 @@ class Scenario:
     images: Images
     request: Request
     confirm: bool
-    staged: float
+    staged: float | None
     again: float
     faults: tuple[FaultShare, ...]
     trials: int

@@ -52,7 +52,7 @@ def boards(folder: Path, name: str, **model: Any) -> Path:
     return written(folder / f"{name}.boards.yaml", document)
 
 
-def power_cuts(folder: Path, old: str, new: str) -> Path:
+def power_cuts(folder: Path, old: str, new: str, *, trials: int) -> Path:
     """Power cuts at any flash operation of the installation and in every other phase, and a control group."""
 
     def cut(share: int = 1, *, offset_ms: int = 0, **trigger: Any) -> dict[str, Any]:
@@ -77,10 +77,10 @@ def power_cuts(folder: Path, old: str, new: str) -> Path:
             cut(offset_ms=400, phase="boot_new"),
             cut(offset_ms=60, phase="confirm"),
         ],
-        "trials": 600,
+        "trials": trials,
         "seed": 20261121,
     }
-    return written(folder / f"power-cuts-{new}.yaml", document)
+    return written(folder / f"power-cuts-{new}-{trials}.yaml", document)
 
 
 def rollback(folder: Path) -> Path:
@@ -130,10 +130,11 @@ def planted(campaign: Path) -> list[str]:
     signatures = summary(campaign)["signatures"]
     first = {one["outcome"] for one in signatures[: len(DEFECTS)]}
     complaints = [] if first == set(DEFECTS.values()) else [f"{campaign}: the first signatures are {sorted(first)}"]
-    for one in signatures[: len(DEFECTS)]:
-        if rig("replay", campaign, one["first"], "--times", "3"):
-            complaints.append(f"{campaign}: the replay of {one['first']} does not reproduce signature {one['id']}")
-    return complaints
+    return complaints + [
+        f"{campaign}: the replay of {one['first']} does not reproduce signature {one['id']}"
+        for one in signatures[: len(DEFECTS)]
+        if rig("replay", campaign, one["first"], "--times", "3")
+    ]
 
 
 def main() -> None:
@@ -142,15 +143,15 @@ def main() -> None:
     folder = parser.parse_args().folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    before, release = power_cuts(folder, "1.3.0", "1.3.1"), power_cuts(folder, "1.3.1", "1.4.0")
     good = boards(folder, "good")
     bad = boards(folder, "two-defects", bootloader={"defects": list(DEFECTS)})
     broken = boards(folder, "broken-rig", power={"back_power_mv": 2500})
     base = folder / "baseline"
-    rig("run", before, "--boards", good, "--trials", "300", "--out", base)
-    rig("run", release, "--boards", good, "--out", folder / "good")
-    rig("run", release, rollback(folder), "--boards", bad, "--trials", "200", "--out", folder / "two-defects")
-    rig("run", release, "--boards", broken, "--trials", "60", "--out", folder / "broken-rig")
+    rig("run", power_cuts(folder, "1.3.0", "1.3.1", trials=320), "--boards", good, "--out", base)
+    rig("run", power_cuts(folder, "1.3.1", "1.4.0", trials=600), "--boards", good, "--out", folder / "good")
+    found = power_cuts(folder, "1.3.1", "1.4.0", trials=320)
+    rig("run", found, rollback(folder), "--boards", bad, "--out", folder / "two-defects")
+    rig("run", power_cuts(folder, "1.3.1", "1.4.0", trials=60), "--boards", broken, "--out", folder / "broken-rig")
     complaints = report(folder / "good", base, "Ship")
     report(folder / "two-defects", base, "Hold")
     complaints += planted(folder / "two-defects")

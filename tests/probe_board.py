@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -81,8 +82,14 @@ class Board:
         return self._get("calls").split()
 
     def misbehave(self, how: str, function: str) -> None:
-        """From now on `function` hangs, dies (with a message), or prints what no program expects."""
+        """From now on `function` hangs, dies (with a message), starts-a-helper, or prints what no program expects."""
         self._put("misbehaviour", f"{how} {function}")
+
+    @property
+    def has_helper(self) -> bool:
+        """Whether the process lives that the library has started."""
+        status = Path(f"/proc/{self._get('helper')}/stat")
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
     def note(self, function: str) -> None:
         """A function of a stand-in begins."""
@@ -94,6 +101,8 @@ class Board:
             if how == "dies":
                 print("assertion failed in libvendor", file=sys.stderr, flush=True)
                 os._exit(70)
+            if how == "starts-a-helper":
+                self._put("helper", str(subprocess.Popen(["sleep", "3600"]).pid))
             print("unexpected words of a library", flush=True)
 
     # -------------------------------------------------------------------------------------------------------------- SoC

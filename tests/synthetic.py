@@ -19,7 +19,7 @@ from rig.model import (
     MemoryMap,
     Outcome,
     Phase,
-    PowerCut,
+    Fault,
     Protocol,
     Region,
     Request,
@@ -142,7 +142,7 @@ def plan(
                 request=Request.TEST,
                 confirm=True,
                 staged=False,
-                fault=None if control else PowerCut(trigger=trigger, off_s=1.5),
+                fault=None if control else Fault(trigger=trigger, off_s=1.5),
                 limits=Limits(),
                 stratum="control" if control else aim,
             )

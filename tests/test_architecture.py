@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "rig"
 
 ROWS = (
     {"errors"},
-    {"product"},
+    {"product", "fault"},
     {"model"},
     {"ports", "scenario", "formats", "gates", "practices"},
     {"journal", "drivers", "virtual"},

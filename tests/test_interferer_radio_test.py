@@ -12,7 +12,7 @@ import pytest
 from rig.drivers.interferer_radio_test import RadioTestInterferer
 from rig.errors import ConfigError, InstrumentError
 from rig.formats import radio_test
-from rig.model import Interference, InterferenceKind, InstrumentSpec
+from rig.model import InstrumentSpec, Interference, InterferenceKind
 from rig.virtual.air import Air
 from rig.virtual.clock import loop_factory
 from rig.virtual.interference import Spectrum

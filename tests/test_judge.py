@@ -15,7 +15,7 @@ from rig.model import (
     Limits,
     Outcome,
     Phase,
-    PowerCut,
+    Fault,
     Protocol,
     Request,
     Trial,
@@ -31,7 +31,7 @@ def image(version: str, image_hash: str) -> ImageFile:
     return ImageFile(path=f"{version}.bin", sha256=image_hash, size=1000, version=version, image_hash=image_hash)
 
 
-CUT = PowerCut(trigger=Trigger(kind=TriggerKind.PHASE, phase=Phase.INSTALL), off_s=0.5)
+CUT = Fault(trigger=Trigger(kind=TriggerKind.PHASE, phase=Phase.INSTALL), off_s=0.5)
 TRIAL = Trial(
     id="T-0001", scenario="s", board="dk1", protocol=Protocol.SMP, seed=1, old=image("1.0.0", OLD), new=image("1.1.0", NEW), again=None,
     request=Request.TEST, confirm=True, staged=False, fault=None, limits=Limits(), stratum="control",

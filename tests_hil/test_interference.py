@@ -307,6 +307,20 @@ def test_a_fade_slows_then_loses_the_link_and_it_comes_back() -> None:
     assert reason == 0x08
 
 
+def test_behind_an_attenuator_harmless_interference_deafens_the_central() -> None:
+    """The board hears both weaker, the central only the board; one deaf end is enough to end a link."""
+
+    async def test(scene: Scene) -> tuple[bool, int | None]:
+        link, spectrum = await scene.connect(), Spectrum(scene.air)
+        spectrum.emit(everywhere(0.0))
+        await asyncio.sleep(10.0)
+        was_up = link.is_up
+        spectrum.attenuate(20.0)
+        return was_up, await link.wait_lost()
+
+    assert run(test) == (True, 0x08)
+
+
 # ---------------------------------------------------------------------------------------------------------- determinism
 async def trace(scene: Scene) -> list[tuple[int, int]]:
     """Microseconds and offsets of an upload through a Wi-Fi, a sweep and a fade."""

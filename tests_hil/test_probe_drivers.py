@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,9 @@ def test_a_page_is_erased_once_for_each_programming_and_no_other_is_touched(boar
         await opened.program(SPARE, bytes(range(256)) * 16)
         await opened.program(SPARE + 10, b"odd")
         await opened.program(SPARE + PAGE - 2, b"over")
+        assert board.is_("held")
         await opened.erase(SPARE + 4 * PAGE, 2 * PAGE)
+        assert board.is_("held")
 
     with_probe(driver, test)
     pages = [SPARE, SPARE, SPARE, SPARE + PAGE, SPARE + 4 * PAGE, SPARE + 5 * PAGE]
@@ -91,6 +95,9 @@ def test_the_debug_port_is_off_whenever_the_probe_has_let_go(board: Board, drive
 
     with_probe(driver, test)
     assert not board.is_("debugged") and not board.is_("held")
+    board.flag("approtect", True)
+    assert with_probe(driver, Nrf52Probe.protection).readback
+    assert not board.is_("debugged")
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -107,11 +114,27 @@ def test_the_probe_is_opened_while_the_board_has_no_power(board: Board, driver: 
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
+def test_power_that_goes_while_the_core_is_held_is_missed_and_the_core_is_held_again_once_it_is_back(board: Board, driver: str) -> None:
+    async def test(opened: Nrf52Probe) -> None:
+        await opened.info()
+        board.power(on=False)
+        with pytest.raises(InstrumentError, match="no target voltage"):
+            await look(opened)
+        board.power(on=True)
+        await look(opened)
+        assert board.is_("held")
+
+    with_probe(driver, test)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_a_reset_pin_that_is_not_enabled_is_noticed_because_it_does_nothing(board: Board, driver: str) -> None:
     async def test(opened: Nrf52Probe) -> None:
-        with pytest.raises(InstrumentError, match="not enabled") as caught:
-            await opened.reset()
-        assert "nrfutil device pinreset-enable" in caught.value.hint
+        for access in (opened.reset, opened.info, opened.info):
+            with pytest.raises(InstrumentError, match="not enabled") as caught:
+                await access()
+            assert "nrfutil device pinreset-enable" in caught.value.hint
+            assert not board.is_("held"), "nobody could let go of it again"
 
     board.set_uicr(bytearray(b"\xff" * probe_board.UICR_SIZE))
     with_probe(driver, test)
@@ -187,6 +210,12 @@ def test_a_missing_nrfutil_comes_with_its_address(monkeypatch: pytest.MonkeyPatc
     assert "not installed" in error.reason and "nrfutil install device" in error.hint
 
 
+@pytest.mark.parametrize("driver", WITH_RTT)
+def test_a_computer_that_can_start_no_process(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert refusal(driver, nothing).reason == "no process for the probe can be started: No such file or directory"
+
+
 CALLS = {"nrfjprog": "sys_reset", "pyocd": "reset_and_halt", "nrfutil": "halt"}
 """What each tool is asked to do to hold the core."""
 
@@ -232,6 +261,25 @@ def test_a_library_that_crashes_takes_nobody_with_it_and_its_last_words_are_kept
     assert "crashed" in refusal(driver, crash).reason, "nobody has let go of the core"
 
 
+@pytest.mark.parametrize("driver", WITH_RTT)
+@pytest.mark.parametrize("then", ["obeys", "hangs", "dies"])
+def test_nothing_that_a_library_has_started_keeps_the_probe(board: Board, monkeypatch: pytest.MonkeyPatch, driver: str, then: str) -> None:
+    async def test(opened: Nrf52Probe) -> None:
+        board.misbehave("starts-a-helper", CALLS[driver])
+        await look(opened)
+        assert board.has_helper
+        await opened.detach()
+        board.misbehave(then, CALLS[driver])
+        await look(opened)
+
+    monkeypatch.setattr(probe_session, "_LIMIT_S", 0.5)
+    if then == "obeys":
+        with_probe(driver, test)
+    else:
+        refusal(driver, test)
+    asyncio.run(asyncio.wait_for(until(lambda: not board.has_helper), 5))
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_what_a_tool_prints_besides_disturbs_nobody(board: Board, driver: str) -> None:
     board.misbehave("prints", CALLS[driver])
@@ -265,7 +313,7 @@ def test_the_process_ends_when_nobody_listens_any_more_even_in_a_call_that_hangs
         await until(lambda: "sys_reset" in board.calls)
         process.stdin.close()
         async with asyncio.timeout(5):
-            assert await process.wait() == 0
+            assert await process.wait() == -signal.SIGKILL
         await session.stop()
 
     asyncio.run(test())
@@ -404,17 +452,21 @@ def test_rtt_is_heard_while_the_firmware_runs_and_after_every_reset_and_power_cu
         await heard_to(b"one\n")
         await opened.program(SPARE, b"in between")
         board.print_rtt(b"two\n")
+        held_from = len(board.calls)
         await asyncio.sleep(0.1)
         assert (await opened.read(SPARE, 2)) == b"in"
+        assert not [call for call in board.calls[held_from:] if "rtt" in call], "nothing comes from a core that is held"
         await opened.detach()
         await heard_to(b"two\n")
         assert not (await opened.protection()).readback
         board.power(on=False)
-        await asyncio.sleep(0.3)
-        console.check()
+        await until(lambda: console._out_of_reach is not None)
+        with pytest.raises(InstrumentError, match="cannot reach the SoC"):
+            console.check()
         board.power(on=True)
         board.print_rtt(b"three\n")
         await heard_to(b"three\n")
+        console.check()
         await opened.reset()
         board.print_rtt(bytes(range(256)) + b"four\n")
         await heard_to(b"four\n")
@@ -435,6 +487,21 @@ def test_silence_of_a_probe_that_is_gone_is_no_silence_of_the_device(board: Boar
 
     with pytest.raises(InstrumentError, match="no longer listens"):
         listen(driver, test)
+
+
+@pytest.mark.parametrize("driver", WITH_RTT)
+def test_a_probe_that_is_closed_while_the_console_looks_is_no_fault(board: Board, driver: str) -> None:
+    async def test(console: Any, opened: Nrf52Probe, heard_to: Callable[[bytes], Awaitable[None]]) -> None:
+        board.print_rtt(b"one\n")
+        await heard_to(b"one\n")
+        async with opened._turn:  # a look comes, and finds the probe closed when its turn is there
+            while not opened._turn._waiters:  # noqa: ASYNC110 - the lock tells nobody
+                await asyncio.sleep(0.01)
+            opened._is_open = False
+        await asyncio.sleep(0.05)
+        opened._is_open = True
+
+    assert listen(driver, test) == b"one\n"
 
 
 def test_a_probe_without_rtt_is_said_to_be_one(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,14 +13,13 @@ from rig.config.schema_boards import (
     BoardEntry,
     BoardsDocument,
     ExplicitMemory,
-    HttpPlugSupply,
     LabBench,
     PresetMemory,
-    UhubctlSupply,
     VirtualBench,
 )
 from rig.config.schema_boards import Region as RegionEntry
 from rig.config.schema_parts import Strict
+from rig.config.schema_supplies import HttpPlugSupply, UhubctlSupply
 from rig.config.yaml_source import Document, Node, key_path, merged
 from rig.drivers import MODEL_CHECKS, resolve
 from rig.errors import ConfigError
@@ -155,7 +154,7 @@ def _board(entry: BoardEntry) -> Board:
         radio=_spec(entry.radio),
         attenuator=_spec(entry.attenuator) if entry.attenuator else None,
         counter=_spec(entry.counter) if entry.counter else None,
-        signals=ConsoleSignals(reset_reason=entry.signals.reset_reason, ready=entry.signals.ready),
+        signals=ConsoleSignals(**entry.signals.model_dump()),
         in_place=entry.in_place,
         dfu_port=entry.dfu_port,
         production=entry.production,

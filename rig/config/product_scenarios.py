@@ -8,7 +8,7 @@ from dataclasses import replace
 from rig.config.boards import BoardsFile
 from rig.errors import ConfigError, Problem
 from rig.formats.test_key import SignatureAlgorithm
-from rig.model import Board
+from rig.model import Board, Expectation
 from rig.practices import REQUIREMENTS, Applies
 from rig.product import ChannelSecurity, Encryption, Product
 from rig.scenario import ImageBuild, ImageChoice, Images, ImageSource, Scenario
@@ -25,7 +25,8 @@ def bind(scenarios: Sequence[Scenario], product: Product) -> tuple[Scenario, ...
     bound = []
     for scenario in scenarios:
         proves = tuple(name for name in scenario.proves if REQUIREMENTS[name].applies(product).applies is Applies.YES)
-        if scenario.protocol.value == product.protocol and (proves or not scenario.proves):
+        needs_way_back = scenario.expect is Expectation.ROLLED_BACK and not product.rolls_back
+        if scenario.protocol.value == product.protocol and (proves or not scenario.proves) and not needs_way_back:
             bound.append(replace(scenario, proves=proves, product=product, images=_images(scenario.images, product)))
     return tuple(bound)
 

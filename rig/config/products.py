@@ -35,6 +35,7 @@ def _product(entry: schema.ProductDocument, folder: Path) -> Product:
         description=entry.description,
         rolls_back=entry.rolls_back,
         in_place=entry.in_place,
+        updatable_when_empty=entry.updatable_when_empty,
         signature=entry.signing.algorithm.value,
         signing_key=str(folder / entry.signing.key) if entry.signing.key else None,
         encryption=entry.encryption.policy,
@@ -136,7 +137,7 @@ def _check_protocol(entry: Checked[schema.ProductDocument], document: Document) 
 
 def _check_risks(entry: Checked[schema.ProductDocument], document: Document) -> None:
     """Only a weakness that the file declares can be accepted."""
-    if not entry.has("accepted_risks", "encryption", "channel", "versions", "rolls_back", "protection"):
+    if not entry.has("accepted_risks", "encryption", "channel", "versions", "rolls_back", "updatable_when_empty", "protection"):
         return
     product = entry.model
     declared = {
@@ -144,7 +145,7 @@ def _check_risks(entry: Checked[schema.ProductDocument], document: Document) -> 
         "channel": product.channel.security is ChannelSecurity.OPEN,
         "versions": Policy.ACCEPTED in (product.versions.lower, product.versions.equal),
         "signing": product.versions.debug_packets is Policy.ACCEPTED,
-        "recovery": not product.rolls_back,
+        "recovery": not (product.rolls_back and product.updatable_when_empty),
         "keys": not product.protection.readback,
     }
     for name, text in product.accepted_risks.model_dump().items():

@@ -162,6 +162,8 @@ class ProductDocument(Strict):
     """Whether an image that nobody confirms is taken back; false for overwrite-only and for Secure DFU."""
     in_place: bool = False
     """Secure DFU with a single bank: an interrupted update leaves the device in DFU mode."""
+    updatable_when_empty: bool = True
+    """Whether a unit without a valid application can still be updated, or says what is wrong."""
     signing: Signing = Signing()
     """Who signs the images."""
     encryption: EncryptionEntry

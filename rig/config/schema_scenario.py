@@ -5,207 +5,15 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
+from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from rig.config.schema_boards import Soc
+from rig.config.schema_faults import Fault
 from rig.config.schema_images import ImageSet
-from rig.config.schema_parts import Name, Pattern, Seed, Share, Strict
-from rig.model import Expectation, Limits, Phase, Protocol, Request
+from rig.config.schema_parts import Name, Seed, Share, Strict
+from rig.model import Expectation, Limits, Protocol, Request
 from rig.practices import REQUIREMENTS
-
-# ---------------------------------------------------------------------------------------------------------------- draws
-_MAX_COUNT = 10_000_000
-
-
-def _count(value: Any) -> int | str:
-    if value == "all":
-        return "all"
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_COUNT:
-        raise PydanticCustomError("count", f"not a count; write a whole number from 1 to {_MAX_COUNT}, or all")
-    return value
-
-
-def _ordered(pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    low, high = (float("inf") if value == "all" else value for value in pair)
-    if low > high:
-        raise PydanticCustomError("uniform", "the lower end comes first")
-    return pair
-
-
-def _draw_form(value: Any) -> str:
-    # A mapping counts as uniform unless it says choice, so that a misspelt word is reported as one.
-    if isinstance(value, dict):
-        return "~choice" if "choice" in value else "~uniform"
-    return "~fixed"
-
-
-Count = Annotated[
-    int | str,
-    PlainValidator(_count),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": _MAX_COUNT}, {"const": "all"}]}),
-]
-Delay = Annotated[float, Field(ge=0, le=600_000)]
-Duration = Annotated[float, Field(ge=1, le=600_000)]
-
-
-class UniformCount(Strict):
-    """Any whole number from the first to the second, both included."""
-
-    uniform: Annotated[tuple[Count, Count], AfterValidator(_ordered)]
-    """Lowest and highest count; `all` is the number of chunks or bytes of the image."""
-
-
-class UniformDelay(Strict):
-    """Any time from the first to the second."""
-
-    uniform: Annotated[tuple[Delay, Delay], AfterValidator(_ordered)]
-    """Shortest and longest time in milliseconds, 0 to 600000."""
-
-
-class UniformDuration(Strict):
-    """Any time from the first to the second."""
-
-    uniform: Annotated[tuple[Duration, Duration], AfterValidator(_ordered)]
-    """Shortest and longest time in milliseconds, 1 to 600000."""
-
-
-class ChoiceCount(Strict):
-    """One of the counts listed."""
-
-    choice: Annotated[tuple[Count, ...], Field(min_length=1)]
-    """Counts to choose from; `all` is the number of chunks or bytes of the image."""
-
-
-class ChoiceDelay(Strict):
-    """One of the times listed."""
-
-    choice: Annotated[tuple[Delay, ...], Field(min_length=1)]
-    """Times to choose from in milliseconds, 0 to 600000."""
-
-
-class ChoiceDuration(Strict):
-    """One of the times listed."""
-
-    choice: Annotated[tuple[Duration, ...], Field(min_length=1)]
-    """Times to choose from in milliseconds, 1 to 600000."""
-
-
-CountDraw = Annotated[
-    Annotated[Count, Tag("~fixed")] | Annotated[UniformCount, Tag("~uniform")] | Annotated[ChoiceCount, Tag("~choice")],
-    Discriminator(_draw_form),
-]
-DelayDraw = Annotated[
-    Annotated[Delay, Tag("~fixed")] | Annotated[UniformDelay, Tag("~uniform")] | Annotated[ChoiceDelay, Tag("~choice")],
-    Discriminator(_draw_form),
-]
-DurationDraw = Annotated[
-    Annotated[Duration, Tag("~fixed")] | Annotated[UniformDuration, Tag("~uniform")] | Annotated[ChoiceDuration, Tag("~choice")],
-    Discriminator(_draw_form),
-]
-
-
-# --------------------------------------------------------------------------------------------------------------- faults
-_EVENTS = ("time", "chunk", "byte", "console", "flash_operation")
-
-
-class Trigger(Strict):
-    """What a fault waits for: one event, or the beginning of a phase."""
-
-    time: Literal["start"] | None = None
-    """`start`: the start of the update; the offset does the rest."""
-    phase: Phase | None = None
-    """Alone: the beginning of this phase.  With an event: count only inside this phase."""
-    chunk: CountDraw | None = None
-    """The Nth upload request, from 1 to all."""
-    byte: CountDraw | None = None
-    """The Nth byte of the image, from 1 to all."""
-    console: Pattern | None = None
-    """A console line that this regular expression matches."""
-    flash_operation: CountDraw | None = None
-    """The Nth flash operation of the SoC, from 1; only boards with a `counter` can see it."""
-    count: CountDraw | None = None
-    """With `console`: which match counts, from 1; the first when left out."""
-
-    @model_validator(mode="after")
-    def _one_event(self) -> Trigger:
-        events = [name for name in _EVENTS if getattr(self, name) is not None]
-        if len(events) > 1:
-            words = {"first": events[0], "at": events[1]}
-            raise PydanticCustomError("trigger", "a trigger waits for one event, and {first} is one already", words)
-        if not events and self.phase is None:
-            raise PydanticCustomError("trigger", f"a trigger needs an event ({', '.join(_EVENTS)}) or a phase")
-        if self.time is not None and self.phase is not None:
-            reason = "time means the start of the update; for the start of a phase give the phase alone"
-            raise PydanticCustomError("trigger", reason, {"at": "time"})
-        if self.count is not None and self.console is None:
-            raise PydanticCustomError("trigger", "count belongs to console; other events carry their count themselves", {"at": "count"})
-        if self.phase not in (None, Phase.UPLOAD) and (self.chunk is not None or self.byte is not None):
-            raise PydanticCustomError("trigger", "chunks and bytes are counted in phase upload only", {"at": "phase"})
-        if self.phase is Phase.FLASH:
-            reason = "in phase flash the probe works, not the update; a cut there tests the rig"
-            raise PydanticCustomError("trigger", reason, {"at": "phase"})
-        return self
-
-
-class PowerCut(Strict):
-    """The supply goes off and on again."""
-
-    trigger: Trigger
-    """What the cut waits for."""
-    offset_ms: DelayDraw = 0.0
-    """Time from the trigger to the cut in milliseconds, 0 to 600000."""
-    off_ms: DurationDraw
-    """How long the supply stays off in milliseconds, 1 to 600000."""
-    repeat: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many times in a row, 1 to 100."""
-    on_ms: DurationDraw | None = None
-    """Time with power between two cuts in milliseconds, 1 to 600000; wanted when `repeat` is above 1."""
-    share: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Weight of this fault when trials are dealt out, 1 to 1000."""
-
-    @model_validator(mode="after")
-    def _pause(self) -> PowerCut:
-        if (self.repeat > 1) != (self.on_ms is not None):
-            at = "repeat" if self.repeat > 1 else "on_ms"
-            raise PydanticCustomError("power_cut", "a repeat above 1 and on_ms belong together", {"at": at})
-        return self
-
-
-class Control(Strict):
-    """The control group with a weight."""
-
-    share: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Weight of the control group when trials are dealt out, 1 to 1000."""
-
-
-class ControlEntry(Strict):
-    """No fault, with a weight."""
-
-    none: Control
-    """The control group."""
-
-
-class PowerCutEntry(Strict):
-    """A fault: power cut."""
-
-    power_cut: PowerCut
-    """The supply goes off and on again."""
-
-
-def _fault_form(value: Any) -> str:
-    if isinstance(value, dict):
-        return "~control" if "none" in value else "~power_cut"
-    return "~none"
-
-
-Fault = Annotated[
-    Annotated[Literal["none"], Tag("~none")]
-    | Annotated[ControlEntry, Tag("~control")]
-    | Annotated[PowerCutEntry, Tag("~power_cut")],
-    Discriminator(_fault_form),
-]
-
 
 # ------------------------------------------------------------------------------------------------------------- scenario
 class SocSelection(Strict):
@@ -234,8 +42,9 @@ class Update(Strict):
     """test (the bootloader reverts it unless it is confirmed) or permanent."""
     confirm: bool = True
     """Whether the host confirms the new image after it has booted; true when left out."""
-    staged: Share = 0.0
-    """Share of trials, 0 to 1, in which the probe places the new image instead of an upload over the air."""
+    staged: Share | None = None
+    """Share of trials, 0 to 1, in which the probe places the new image instead of an upload over the air; 0.9 of those with aimed cuts
+    after the upload when left out (smp), else 0."""
     receipts_every: Annotated[int, Field(ge=0, le=1000)] = 0
     """Secure DFU: packets between packet receipt notifications, 1 to 1000; 0 asks for none."""
     again: Share | None = None

@@ -40,7 +40,7 @@ RECOVERY_ONLY = frozenset({"uhubctl", "http-plug"})
 CLOCKS_OF_BENCH: dict[str, tuple[str, ...]] = {"virtual": ("virtual", "wall"), "lab": ("wall",)}
 """Bench driver → the clocks that its trials can run on, its default first."""
 
-DEFECTS: dict[str, str] = {"virtual": "rig.virtual.defects:plantable_on"}
+DEFECTS: dict[str, str] = {"virtual": "rig.virtual.plantable:plantable_on"}
 """Bench driver → function that lists the deliberate defects that it can plant on a board."""
 
 MODEL_CHECKS: dict[str, str] = {"virtual": "rig.virtual.world:check_model"}

@@ -21,13 +21,15 @@ from bumble.host import Host
 from bumble.keys import MemoryKeyStore
 from bumble.pairing import PairingConfig, PairingDelegate
 from bumble.snoop import Snooper
-from bumble.transport.common import Transport
+from bumble.transport.common import Transport, TransportLostError
 
 from rig.drivers.bumble_errors import controller_errors
 
 _FALLBACK_ADDRESS = hci.Address("F0:72:69:67:00:01")
 """For controllers without a public address of their own."""
 _CLOSE_S = 5.0
+_COMMAND_S = 5.0
+"""A controller answers every command within a second (Core Specification Vol 4 Part E 4.4)."""
 _BTSNOOP_HEADER = b"btsnoop\0" + struct.pack(">II", 1, 1002)
 _BTSNOOP_2000 = 0x00E03AB44A676000
 """Microseconds from the year 0, where btsnoop counts from, to 2000-01-01."""
@@ -61,7 +63,23 @@ class LoopTimeSnooper(Snooper):
 
 
 class _QuietHost(Host):
-    """bumble's host without the debug text.  Overrides what formats a packet; does what the original does."""
+    """bumble's host without the debug text.  Overrides what formats a packet; does what the original does.
+
+    A command to an adapter that has gone fails at once; the original would wait for its answer for ever.
+    """
+
+    _is_lost = False
+
+    def on_transport_lost(self) -> None:
+        self._is_lost = True
+        super().on_transport_lost()  # type: ignore[no-untyped-call]
+
+    async def _send_command(
+        self, command: hci.HCI_SyncCommand[Any] | hci.HCI_AsyncCommand, response_timeout: float | None = None
+    ) -> hci.HCI_Command_Complete_Event[Any] | hci.HCI_Command_Status_Event:
+        if self._is_lost:
+            raise TransportLostError("the Bluetooth adapter has vanished")
+        return await super()._send_command(command, _COMMAND_S if response_timeout is None else response_timeout)
 
     def send_hci_packet(self, packet: hci.HCI_Packet) -> None:
         octets = bytes(packet)

@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from rig.drivers.probe_process import NoTargetVoltage
-from rig.drivers.rtt_source import source_of
+from rig.drivers.rtt_source import RttSource, source_of
 from rig.errors import InstrumentError
 
 _EVERY_S = 0.01
-_WITHOUT_POWER_EVERY_S = 0.1
+_OUT_OF_REACH_EVERY_S = 0.1
 """Every look at a SoC without power costs the probe an attempt to attach."""
 _PROBE_LIMIT_S = 60.0
 """How long a console may be open before its board's probe is; entering the other instruments takes seconds."""
@@ -40,11 +40,12 @@ class RttConsole:
         self._owner, self._name = owner, f"{owner}.console"
         self._listeners: list[Listener] = []
         self._failure: InstrumentError | None = None
+        self._out_of_reach: InstrumentError | None = None
         self._looking: asyncio.Task[None] | None = None
         self._left = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._failure = None
+        self._failure = self._out_of_reach = None
         self._left.clear()
         self._looking = asyncio.get_running_loop().create_task(self._look(), name=f"read {self._name}")
         return self
@@ -55,14 +56,14 @@ class RttConsole:
         self._left.set()
         if self._looking is not None:
             await self._looking  # not cancelled: a call that is given up costs the probe
-        if error is None:
-            self.check()
+        if error is None and self._failure is not None:
+            raise self._failure
 
     def attach(self, listener: Listener) -> Callable[[], None]:
         """Add a listener; returns the function that removes it.
 
         Raises:
-            InstrumentError: the probe no longer answers.
+            InstrumentError: the probe no longer listens, or cannot reach the SoC.
         """
         self.check()
         self._listeners.append(listener)
@@ -74,30 +75,34 @@ class RttConsole:
         return remove
 
     def check(self) -> None:
-        """Raise the `InstrumentError` that has ended this console, if any: silence after it says nothing about the device."""
-        if self._failure is not None:
-            raise self._failure
+        """Raise `InstrumentError` when the probe no longer listens, or cannot reach the SoC: silence then says nothing about the device."""
+        for reason in (self._failure, self._out_of_reach):
+            if reason is not None:
+                raise reason
 
     async def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        patience_s = loop.time() + _PROBE_LIMIT_S
-        was_open = False
-        while not self._left.is_set():
-            pause_s = _EVERY_S
+        opened_s = asyncio.get_running_loop().time()
+        heard_of_probe = False
+        while not self._left.is_set() and self._failure is None:
             source = source_of(self._owner)
-            try:
-                if source is not None:
-                    was_open = True
-                    self._hear(await source.read_rtt())
-                elif not was_open and loop.time() > patience_s:
-                    reason = f"no probe that carries RTT was opened for {self._owner} within {_PROBE_LIMIT_S:g} s"
-                    raise InstrumentError(self._name, reason, hint="use nrfjprog or pyocd as its probe")  # noqa: TRY301 - one way to end
-            except NoTargetVoltage:
-                pause_s = _WITHOUT_POWER_EVERY_S
-            except InstrumentError as error:
-                self._failure = InstrumentError(self._name, f"the probe no longer listens: {error.reason}", hint=error.hint)
-                return
-            await self._pause(pause_s)
+            if source is not None:
+                heard_of_probe = True
+                await self._look_through(source)
+            elif not heard_of_probe and asyncio.get_running_loop().time() > opened_s + _PROBE_LIMIT_S:
+                reason = f"no probe that carries RTT was opened for {self._owner} within {_PROBE_LIMIT_S:g} s"
+                self._failure = InstrumentError(self._name, reason, hint="use nrfjprog or pyocd as its probe")
+            await self._pause(_EVERY_S if self._out_of_reach is None else _OUT_OF_REACH_EVERY_S)
+
+    async def _look_through(self, source: RttSource) -> None:
+        try:
+            data = await source.read_rtt()
+        except NoTargetVoltage as error:
+            self._out_of_reach = InstrumentError(self._name, f"the probe cannot reach the SoC: {error.reason}", hint=error.hint)
+        except InstrumentError as error:
+            self._failure = InstrumentError(self._name, f"the probe no longer listens: {error.reason}", hint=error.hint)
+        else:
+            self._out_of_reach = None
+            self._hear(data)
 
     def _hear(self, data: bytes) -> None:
         if data:

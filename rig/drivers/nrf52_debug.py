@@ -154,9 +154,8 @@ class Nrf52Probe:
     async def reset(self) -> None:
         async with self._turn:
             self._check_open()
-            if not self._pin_is_enabled and not await self._access.is_protected():
-                part, *selected = await self._registers((_FICR + _PART, *_PSELRESET))
-                self._check_reset_pin(part, selected)
+            if not await self._access.is_protected():
+                await self._check_reset_pin()
             await self._let_go()
 
     async def detach(self) -> None:
@@ -214,11 +213,11 @@ class Nrf52Probe:
         if await self._access.is_protected():
             hint = "only `recover` opens the chip, which erases all of it"
             raise InstrumentError(self._name, "access port protection (APPROTECT) is on", hint=hint)
+        await self._check_reset_pin()
         self._touched = True
         await self._access.hold()
         self._held = True
         self._info = _device_info(await self._read(_FICR + _FICR_FIRST, _FICR_END - _FICR_FIRST))
-        self._check_reset_pin(self._info.part, [word for register in _PSELRESET for word in _words(await self._read(register, 4))])
         return self._info
 
     async def _read(self, address: int, length: int) -> bytes:
@@ -234,18 +233,16 @@ class Nrf52Probe:
             self._held = False
             raise
 
-    async def _registers(self, registers: Sequence[int]) -> Sequence[int]:
-        if not self._held:
-            return await self._access.glance(registers)
-        return [word for register in registers for word in _words(await self._read(register, 4))]
-
     async def _let_go(self) -> None:
         await self._access.pin_reset()
         self._held = self._touched = False
 
-    def _check_reset_pin(self, part: int, selected: Sequence[int]) -> None:
-        pin = self._reset_pin(part)
-        if any(word & 0x8000_003F != pin for word in selected):
+    async def _check_reset_pin(self) -> None:
+        """Before anything is held: without the pin there would be no way to let go."""
+        if self._pin_is_enabled:
+            return
+        part, *selected = await self._access.glance((_FICR + _PART, *_PSELRESET))
+        if any(word & 0x8000_003F != self._reset_pin(part) for word in selected):
             shown = " and ".join(f"0x{word:08x}" for word in selected)
             hint = "enable it once, with `nrfutil device pinreset-enable` or in the firmware (CONFIG_GPIO_AS_PINRESET)"
             raise InstrumentError(self._name, f"the reset pin is not enabled (UICR.PSELRESET: {shown})", hint=hint)

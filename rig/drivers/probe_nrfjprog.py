@@ -1,8 +1,8 @@
 """A J-Link through Nordic's pynrfjprog: the on-board debugger of a DK, or any other J-Link on SWD.
 
 Wiring: SWDIO, SWDCLK, GND, the SoC's VDD to the probe's VTref, and nRESET (nRF52832: P0.21, others: P0.18); on a DK all of it is there.
-Latency: opening takes about a second.  Figures of others' benches, not measured here: attaching some 0.1 s, reading some 100 kB/s,
-erasing and writing a page some 0.2 s.
+Latency: loading the library takes 0.9 s (measured without a probe).  Figures of others' benches, not measured here: attaching some
+0.1 s, reading some 100 kB/s, erasing and writing a page some 0.2 s.
 Limits: Nordic has archived pynrfjprog (10.24.2 is the last; its successor is nrfutil) and licenses it for use with Nordic's chips only.
 It needs SEGGER's J-Link library, which its installation does not bring.  A J-Link takes several programs at once without a word:
 close other programs that use the same probe.

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.drivers.nrf52_debug import Nrf52Probe
-from rig.drivers.probe_process import NoTargetVoltage
+from rig.drivers.probe_process import NoTargetVoltage, kill_all
 from rig.errors import ConfigError, InstrumentError
 from rig.formats.soc import PAGE_SIZE
 
@@ -166,7 +164,7 @@ class NrfutilAccess:
             raise InstrumentError(self._name, reason, hint=_HUNG_HINT) from None
         finally:
             if process.returncode is None:
-                _kill(process)
+                kill_all(process)  # nrfutil runs its commands as programs of their own
                 await process.wait()
         return process.returncode or 0, out, err
 
@@ -222,15 +220,6 @@ def _serial_number(payload: Message) -> int:
     """0 where there is none."""
     number = str(payload.get("serialNumber") or "")
     return int(number) if number.isdecimal() else 0
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """End the program and what it has started: `nrfutil` runs its commands as programs of their own."""
-    with suppress(ProcessLookupError):
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
 
 
 def intel_hex(address: int, data: bytes) -> str:

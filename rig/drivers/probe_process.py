@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
@@ -55,18 +56,21 @@ class ProbeProcess:
         """Start the process and build its session.  Raises `InstrumentError` when the library is missing or does not load."""
         self._lost = None
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`; a pipe that nobody empties would block a talkative library
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _MAIN,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=self._words,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            start_new_session=True,  # an interrupt from the keyboard is the campaign's business
-        )
         try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _MAIN,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=self._words,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                start_new_session=True,  # an interrupt from the keyboard is the campaign's business
+            )
             await self._exchange([self._session, self._options], "loading", _START_LIMIT_S)
+        except OSError as error:
+            await self.stop()
+            raise InstrumentError(self._owner, f"no process for the probe can be started: {error.strerror or error}") from error
         except BaseException:
             await self.stop()
             raise
@@ -128,8 +132,7 @@ class ProbeProcess:
     async def _lose(self, why: InstrumentError) -> InstrumentError:
         self._lost = why
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            kill_all(self._process)
             await _ended(self._process)
         return why
 
@@ -147,6 +150,14 @@ async def _ended(process: Process) -> int | None:
         async with asyncio.timeout(_END_LIMIT_S):
             return await process.wait()
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
+        kill_all(process)
         return None
+
+
+def kill_all(process: Process) -> None:
+    """Kill `process`, which was started in a session of its own, and the helpers that it has started."""
+    with suppress(ProcessLookupError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()

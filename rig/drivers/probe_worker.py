@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 from importlib import import_module
@@ -59,4 +60,6 @@ def _listen(pipe: BinaryIO, requests: queue.SimpleQueue[Any]) -> None:
     """Body of the listening thread.  When the other end is gone the process ends at once, even while a library hangs in a call."""
     while len(head := pipe.read(4)) == 4:
         requests.put(cbor2.loads(pipe.read(int.from_bytes(head, "big"))))
+    if os.name == "posix" and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # takes along what the library has started; a helper that stays would keep the probe
     os._exit(0)

@@ -15,7 +15,7 @@ class RttSource(Protocol):
     """A probe that can look into the RTT buffer of the firmware that runs."""
 
     async def read_rtt(self) -> bytes:
-        """What has come through channel 0 since the last call; nothing while the probe holds the core.
+        """What has come through channel 0 since the last call; nothing while the probe holds the core, or is closed.
 
         Raises:
             NoTargetVoltage: the SoC does not answer for want of voltage.
@@ -53,5 +53,4 @@ class RttProbe(Nrf52Probe):
 
     async def read_rtt(self) -> bytes:
         async with self._turn:
-            self._check_open()
-            return b"" if self._touched else await self._session.read_rtt()
+            return await self._session.read_rtt() if self._is_open and not self._touched else b""

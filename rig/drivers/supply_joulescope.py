@@ -188,18 +188,26 @@ class JoulescopeSupply:
 
     async def _stop_streams(self) -> list[_Stream]:
         """End the streams, wait for what is under way, and return them in the order of `_STREAMS`."""
-        streams, loop = self._streams or {}, asyncio.get_running_loop()
+        streams = self._streams or {}
         try:
             for name in _STREAMS:
                 await self._publish(f"s/{name}/ctrl", 0)
-            deadline = loop.time() + _STOP_LIMIT_S
-            while loop.time() - self._heard_s < _QUIET_S and loop.time() < deadline:
-                await asyncio.sleep(_QUIET_S)
+            await self._until_quiet()
             for topic in streams:
                 await self._call("unsubscribe", self._unsubscriber(topic))
         finally:
             self._streams = None
         return list(streams.values())
+
+    async def _until_quiet(self) -> None:
+        """Wait until nothing has been received for a while."""
+        deadline = asyncio.get_running_loop().time() + _STOP_LIMIT_S
+        heard_s = None
+        while heard_s != self._heard_s:
+            if asyncio.get_running_loop().time() > deadline:
+                raise InstrumentError(self._name, f"still sends {_STOP_LIMIT_S:g} s after the command to stop", hint=_REACH_HINT)
+            heard_s = self._heard_s
+            await asyncio.sleep(_QUIET_S)
 
     def _unsubscriber(self, topic: str) -> Callable[[], None]:
         return lambda: self._opened().unsubscribe(topic, self._receive, timeout=_LIMIT_S)

@@ -109,7 +109,7 @@ class ScpiSupply:
         )
         if not isinstance(resource, MessageBasedResource):
             resource.close()
-            raise ValueError(f"{self._address} is no instrument that takes text")
+            raise InstrumentError(self._name, f"{self._address} is no instrument that takes text", hint=_REACH_HINT)
         resource.timeout = _LIMIT_S * 1000
         return resource
 

@@ -64,6 +64,9 @@ with_dependencies = _where(
 where_it_rolls_back = _where(
     lambda product: product.rolls_back, Applies.WEAK, "the bootloader installs for good; there is no way back to the old image"
 )
+where_empty_is_updatable = _where(
+    lambda product: product.updatable_when_empty, Applies.WEAK, "a unit without a valid application cannot be updated any more"
+)
 with_log = _where(lambda product: product.signals.log is not None, Applies.NOT_PROMISED, "the product file names no update log")
 with_status = _where(
     lambda product: product.signals.status is not None, Applies.NOT_PROMISED, "the product file names no status notifications"

@@ -367,18 +367,15 @@ def verifies_fast(case: Case) -> Assessment:
 
 
 def _verifications(case: Case) -> list[tuple[float, Event]]:
-    """Seconds of each verification that was seen: between two console lines, or as the update client timed the request."""
+    """Seconds of each verification that was seen: between two neighbouring console lines, or as the update client timed the request."""
     times = [(float(event.data["seconds"]), event) for event in case.of("dut.verified")]
     start, end = case.product.signals.verification_start, case.product.signals.verification_end
     if start is None or end is None:
         return times
-    began: Event | None = None
-    for event in case.of("console.line"):
-        if re.search(start, str(event.data["text"])):
-            began = event
-        elif began is not None and re.search(end, str(event.data["text"])):
-            times.append(((event.t_ns - began.t_ns) / 1e9, event))
-            began = None
+    lines = case.of("console.line")
+    for before, line in pairwise(lines):  # neighbours: with anything between them the bootloader has done more than verify
+        if re.search(start, str(before.data["text"])) and re.search(end, str(line.data["text"])):
+            times.append(((line.t_ns - before.t_ns) / 1e9, line))
     return times
 
 

@@ -120,7 +120,10 @@ _ALL = (
     _one("recovery.user-data", "An update leaves the user's data alone.", assess.user_data_kept),
     _one("recovery.stored", "What the device acknowledges is in its flash, however fast it comes.", assess.update_survives, after=("signing.genuine",)),
     _one("recovery.resume", "An interrupted transfer is resumed without a gap.", assess.resumed_without_gap, after=_PLAIN),
-    _one("recovery.no-image", "Without a valid image the bootloader offers an update or says so.", assess.says_when_empty, examine=("no-image",)),
+    _one(
+        "recovery.no-image", "Without a valid image the bootloader offers an update or says so.", assess.says_when_empty,
+        when.where_empty_is_updatable, examine=("no-image",),
+    ),
     _one("recovery.watchdog", "The watchdog does not bite during an update.", assess.no_watchdog_reset),
     _one(
         "recovery.wear", "An update erases no more flash than promised.", assess.spares_flash,

@@ -150,6 +150,7 @@ class _Map:
             classes="fig map",
             name=view.name,
             title=view.title,
+            links=bool(self.failed.any()),
             text=f"{count(len(cuts), 'cut')} on {count(len(self.boards), 'board')}, {int(self.failed.sum())} of them followed by a failure.",
         )
 
@@ -197,10 +198,11 @@ class _Map:
         else:
             self.svg.path(ticks(self.x[sound & ~back].tolist(), top + 5, 15), "ck fwd")
             self.svg.path(ticks(self.x[sound & back].tolist(), top + 12, 8), "ck back")
-        taken: list[tuple[float, float]] = []
         bad = np.flatnonzero(mine & self.failed)
-        for index in bad[np.argsort(self.x[bad], kind="stable")]:
-            self._failure(top, int(index), taken)
+        bad = bad[np.argsort(self.x[bad], kind="stable")]
+        neighbours = np.concatenate([[-np.inf], self.x[bad], [np.inf]])
+        for place, index in enumerate(bad):
+            self._failure(top, int(index), before=float(neighbours[place]), after=float(neighbours[place + 2]))
 
     def _cells(self, top: float, x: np.ndarray) -> None:
         """The density of recoveries, in a few shades: one path for each."""
@@ -209,14 +211,14 @@ class _Map:
         for shade in range(1, _SHADES + 1):
             self.svg.path("".join(f"M{_LEFT + (i + 0.5) * _BIN:.1f} {top + 4:.0f}v17" for i in np.flatnonzero(shades == shade)), f"cell s{shade}")
 
-    def _failure(self, top: float, index: int, taken: list[tuple[float, float]]) -> None:
+    def _failure(self, top: float, index: int, *, before: float, after: float) -> None:
+        """A mark, with a label where the marks `before` and `after` it leave room for one."""
         cut, x = self.cuts.iloc[index], float(self.x[index])
         label = f"{cut.trial} {cut.outcome}"
         width = 12 + len(label) * _LABEL
         right = x + width < _RIGHT
         span = (x - 8, x + width) if right else (x - width, x + 8)
-        free = all(span[1] <= left or span[0] >= end for left, end in taken)
-        taken.append(span if free else (x - 8, x + 8))
+        free = before + width + 8 < span[0] and span[1] < after - 8 if not right else span[1] < after - 8
         self._loud += 1
         linked = self._loud <= _LOUD
         if linked:

@@ -31,7 +31,7 @@ class Line:
 
     seq: int
     t_ns: int
-    """Since the first cut."""
+    """Since the first cut, or the first event where nothing was cut."""
     when: str
     source: str
     text: str
@@ -73,7 +73,8 @@ class Excerpt:
     left_out: int
     events: tuple[Event, ...]
     zero_ns: int
-    """The instant of the first cut."""
+    """The instant of the first cut; without one, of the first event."""
+    cut: bool
 
 
 class Teller:
@@ -132,7 +133,7 @@ class Teller:
         zero = evidence.faults[0].t_ns if evidence and evidence.faults else events[0].t_ns if events else 0
         shown = _chosen(events, because)
         lines = tuple(_line(event, zero, key=event.seq in because) for event in shown)
-        return Excerpt(lines=lines, left_out=len(events) - len(shown), events=events, zero_ns=zero)
+        return Excerpt(lines=lines, left_out=len(events) - len(shown), events=events, zero_ns=zero, cut=bool(evidence and evidence.faults))
 
 
 def folder_argument(campaign: Campaign) -> str:
@@ -176,4 +177,6 @@ def _value(value: Json) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)  # a SHA-256 is known by its start

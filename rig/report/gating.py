@@ -108,7 +108,7 @@ def _failure_probability(gate: Gate, material: Material) -> GateResult:
     why = ""
     needed = trials_needed(gate.limit, counts.failed, gate.confidence)
     if standing is Standing.OPEN:
-        why = f"neither shown nor refuted; {count(needed, 'trial')} with so many failures would show it"
+        why = f"neither shown nor refuted; {count(needed, 'trial')} with so many failures would show it" if counts.trials else bound.lacking
     if state is State.PASS and (mixed := _mixed(trials, gate)):
         state, why = State.NOT_DECIDED, mixed
     measured = f"≤ {at_most(bound.upper)}" if counts.trials else "no trial"

@@ -115,6 +115,7 @@ class _Page:
             **self._groups(),
             **self._rig(),
             "timing": self.findings.timing,
+            "kinds": int(trials["soc"].nunique()),
             "change": ChangeAxis(self.findings.timing.phases),
             "levels": interference.levels(trials),
             "nights": trend.figure(trend.nights(stock, self.baseline)),

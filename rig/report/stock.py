@@ -23,7 +23,8 @@ from rig.store import Campaign, IndexedTrial, indexed, planned_count, read_index
 
 LARGE = 1000
 """From this many trials on, the database is read instead of the files."""
-_COMPARED = 1000
+_COMPARED, _TELLING = 200, 1000
+"""Passed, and other, trials of a large campaign whose evidence is compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ def read_stock(folders: Sequence[Path]) -> Stock:
         socs = {board.name: board.soc for board in campaign.plan.boards}
         trials = read_index(campaign.path) if is_large else _from_files(campaign)
         for trial in trials:
-            builder.add(label, socs.get(trial.planned.board, ""), trial)
+            builder.add(label, socs.get(str(trial.columns["board"]), ""), trial)
     read = builder.done()
     alterations: list[Alteration] = []
     compared = 0
@@ -147,7 +148,7 @@ def _to_compare(trials: pd.DataFrame) -> pd.DataFrame:
     telling = judged["verdict"].ne(Verdict.PASS.value) | judged["complaints"].notna()
     others = judged[~telling]
     step = max(len(others) // _COMPARED, 1)
-    return pd.concat([judged[telling].head(_COMPARED), others.iloc[np.arange(0, len(others), step)]])
+    return pd.concat([judged[telling].head(_TELLING), others.iloc[np.arange(0, len(others), step)]])
 
 
 def _alterations(campaign: Campaign, trials: pd.DataFrame) -> Iterator[Alteration]:

@@ -11,16 +11,16 @@ class Svg:
     """A figure under construction, as wide and high as said, in its own units."""
 
     def __init__(
-        self, width: float, height: float, *, classes: str = "fig", name: str = "", title: str = "", text: str = ""
+        self, width: float, height: float, *, classes: str = "fig", name: str = "", title: str = "", text: str = "", links: bool = False
     ) -> None:
         """With a `title` the figure is announced by it and described by `text`; without, it is decoration beside a number.
 
-        `name` makes the identifiers unique within the page.
+        `name` makes the identifiers unique within the page.  A figure that holds `links` is a group, since an image hides what is in it.
         """
         view = f'viewBox="0 0 {_n(width)} {_n(height)}" class="{classes}"'
         if title:
             self._parts = [
-                f'<svg {view} role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{_text(title)}</title>'
+                f'<svg {view} role="{"group" if links else "img"}" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{_text(title)}</title>'
             ]
             self._parts.append(f'<desc id="{name}-d">{_text(text)}</desc>')
         else:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import io
 from array import array
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ COLUMNS = (
     *(f"{phase}_s" for phase in PHASES),
 )
 CUT_COLUMNS = ("row", "phase", "into_s", "operation")
+_NAN = float("nan")
 Value = str | int | float | bool | None
 
 
@@ -65,22 +67,34 @@ class TableBuilder:
         self._cut_phase = _TextColumn()
         self._cut_numbers = {name: array("d") for name in ("row", "into_s", "operation")}
         self._rows = 0
+        computed = {"campaign", "soc", "into_phase_s", "operation", "interrupted", *(f"{phase}_s" for phase in PHASES)}
+        # Everything that is done for each of a million trials is looked up once.
+        self._told = [(name, texts.codes.append, texts.known) for name, texts in self._texts.items() if name not in computed]
+        self._given: list[tuple[str, Callable[[Any], None]]] = [
+            (name, numbers.append) for name, numbers in self._numbers.items() if name not in computed
+        ]
+        self._spent = [(phase, self._numbers[f"{phase}_s"].append) for phase in PHASES]
 
     def add(self, campaign: str, soc: str, trial: IndexedTrial) -> None:
         """One more row."""
-        row: dict[str, Value] = {"campaign": campaign, "soc": soc, **asdict(trial.planned), **trial.judged, "interrupted": trial.interrupted}
-        row |= {f"{phase}_s": spent for phase, spent in trial.phases.items()}
-        if trial.cuts:
-            _, _, _, into_ns, operation, _ = trial.cuts[0]
-            row |= {"into_phase_s": None if into_ns is None else into_ns / 1e9, "operation": operation}
-        for name, texts in self._texts.items():
-            texts.add(row.get(name))
+        values, numbers = trial.columns, self._numbers
+        self._texts["campaign"].add(campaign)
+        self._texts["soc"].add(soc)
+        for name, append, known in self._told:
+            text = values[name]
+            append(-1 if text is None else known.setdefault(text, len(known)))
         for name, names in self._names.items():
-            names.append(encodable(str(row[name])))
-        for name, numbers in self._numbers.items():
-            value = row.get(name)
-            numbers.append(np.nan if value is None else float(value))
-        if row.get("verdict") in CONCLUSIVE:
+            names.append(encodable(str(values[name])))
+        for name, append in self._given:
+            value = values[name]
+            append(_NAN if value is None else value)
+        for phase, append in self._spent:
+            append(trial.phases.get(phase, _NAN))
+        into_ns, operation = trial.cuts[0][3:5] if trial.cuts else (None, None)
+        numbers["into_phase_s"].append(_NAN if into_ns is None else into_ns / 1e9)
+        numbers["operation"].append(_NAN if operation is None else operation)
+        numbers["interrupted"].append(trial.interrupted)
+        if values["verdict"] in CONCLUSIVE:
             self._add_cuts(trial)
         self._rows += 1
 
@@ -110,20 +124,17 @@ class _TextColumn:
     """Text values as codes; missing is code -1, as pandas has it."""
 
     def __init__(self) -> None:
-        self._codes = array("i")
-        self._known: dict[str, int] = {}
+        self.codes = array("i")
+        self.known: dict[Value, int] = {}
 
     def add(self, value: Value) -> None:
-        if value is None:
-            self._codes.append(-1)
-        else:
-            self._codes.append(self._known.setdefault(str(value), len(self._known)))
+        self.codes.append(-1 if value is None else self.known.setdefault(value, len(self.known)))
 
     def done(self) -> pd.Categorical:
         # Two texts may become one when they are made encodable, which a categorical does not allow.
-        texts = [encodable(text) for text in self._known]
+        texts = [encodable(str(text)) for text in self.known]
         merged = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-        codes = np.frombuffer(self._codes, dtype=np.intc) if self._codes else np.empty(0, dtype=np.intc)
+        codes = np.frombuffer(self.codes, dtype=np.intc) if self.codes else np.empty(0, dtype=np.intc)
         if len(merged) != len(texts):
             codes = np.append(np.array([merged[text] for text in texts]), -1)[codes]
         return pd.Categorical.from_codes(codes, categories=pd.Index(list(merged), dtype=object))

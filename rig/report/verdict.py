@@ -30,6 +30,7 @@ class Word(StrEnum):
     NOT_DECIDED = "Not decided"
 
 
+_MUCH = 0.05
 _EXIT = {
     Word.SHIP: EXIT_CODES[Acceptance.ACCEPTED],
     Word.ACCEPTED: EXIT_CODES[Acceptance.ACCEPTED],
@@ -143,12 +144,17 @@ def figures(of: Findings) -> list[Figure]:
     return [_tried(of.stock), _failed(of.stock), _bound(of), _covered(of), _time(of)]
 
 
+def _much_lost(stock: Stock) -> bool:
+    """Whether the rig lost so many trials that the others must not look reassuring."""
+    return stock.count.lost > _MUCH * stock.count.attempted
+
+
 def _tried(stock: Stock) -> Figure:
     count, cut = stock.count, len(faulted(stock.trials))
     note = f"{cut:,} with a proved power cut; {count.lost:,} lost to the rig"
     if count.attempted < count.planned:
         note += f"; {count.planned - count.attempted:,} still to be run"
-    tone = "warn" if count.attempted and count.lost > 0.05 * count.attempted else ""
+    tone = "warn" if _much_lost(stock) else ""
     return Figure(label="Updates tried, with and without faults", value=f"{count.attempted:,}", note=note, tone=tone)
 
 
@@ -158,7 +164,8 @@ def _failed(stock: Stock) -> Figure:
     if not count.conclusive:
         return Figure(label=label, value=words.DASH, note="no conclusive trial")
     note = note or f"none of {count.conclusive:,} conclusive trials"
-    return Figure(label=label, value=f"{count.failed:,}", note=note, tone="bad" if count.failed else "ok")
+    tone = "bad" if count.failed else "" if _much_lost(stock) else "ok"
+    return Figure(label=label, value=f"{count.failed:,}", note=note, tone=tone)
 
 
 def _bound(of: Findings) -> Figure:
@@ -194,10 +201,9 @@ def _time(of: Findings) -> Figure:
     """The update's duration against the baseline; without one, the time out of service."""
     whole, medians = of.timing.whole, of.timing.quantiles
     if whole is not None and whole.estimate is not None and medians:
-        before = medians[0].baseline.value if medians[0].baseline else None
-        note = f"{words.seconds(before)} to {words.seconds(medians[0].new.value)}"
+        note = f"{whole.n_new:,} undisturbed updates against {whole.n_baseline:,}"
         if whole.low is not None and whole.high is not None:
-            note += f"; interval {words.signed_seconds(whole.low)} to {words.signed_seconds(whole.high)}"
+            note = f"interval {words.signed_seconds(whole.low)} to {words.signed_seconds(whole.high)}; {note}"
         return Figure(label="Update time against the baseline", value=words.signed_seconds(whole.estimate), note=note)
     row = next((row for row in of.timing.phases if row.name == "out of service"), None)
     label = "Application out of service, median"

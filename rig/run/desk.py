@@ -79,7 +79,7 @@ async def _update(
             attempt.journal.listen(follow)
             async with bench.lend(board, bench_spec, seed=trial.seed) as dut:
                 recorder = Recorder(attempt.journal, dut.counter)
-                lines = ConsoleLines(attempt.journal, ready=board.signals.ready, reset_reason=board.signals.reset_reason)
+                lines = ConsoleLines(attempt.journal, board.signals)
                 dut.console.attach(lines.receive)
                 await dut.supply.on()
                 await asyncio.sleep(_SUPPLY_SETTLES_S)

@@ -62,7 +62,10 @@ class DfuFlow(Flow):
 
     def _is_telling(self, seen: Advertisement) -> bool:
         """Whether `seen` is the board and says which of the two it is; where only the name does, a report without one says nothing."""
-        return (self._is_named_or_addressed(seen) or self.is_bootloader(seen)) and not (self._is_bonded and not seen.name)
+        return (self._is_named_or_addressed(seen) or self.is_bootloader(seen)) and (bool(seen.name) or not self._needs_name)
+
+    def _is_board(self, seen: Advertisement) -> bool:
+        return self._is_telling(seen)
 
     def is_bootloader(self, seen: Advertisement) -> bool:
         """Whether `seen` is the board in DFU mode: at its address plus one, in either way of counting.
@@ -79,7 +82,12 @@ class DfuFlow(Flow):
         if self._is_bonded:
             # Without a bond the bootloader moves its address; with one, only its name tells it from the application.
             return seen.address.upper() in (address.upper(), *moved) and advertises_dfu(seen) and bool(seen.name)
-        return seen.address.upper() in moved
+        return seen.address.upper() in moved and (bool(seen.name) or not self._needs_name)
+
+    @property
+    def _needs_name(self) -> bool:
+        """Whether a report without a name is not enough: to tell bootloader from application, or as evidence."""
+        return self._is_bonded or "awareness.name" in self._trial.proves
 
     async def _read_version(self, link: GattLink) -> Running:
         version = (await link.read(FIRMWARE_REVISION)).decode("utf-8", "backslashreplace")

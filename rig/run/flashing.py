@@ -59,9 +59,9 @@ async def _blank(dut: Dut, region: Region) -> None:
 
 async def image_in_flash(protocol: Protocol, dut: Dut, images: Sequence[ImageFile], image_path: ImagePath) -> ImageFile | None:
     """Which of `images` stands in the place that runs, bit by bit; None when none of them does."""
-    start = dut.board.memory.primary.start
-    for image in images:
-        if image.size == 0:  # a spoiled one; nothing is found everywhere
+    start, room = dut.board.memory.primary.start, dut.board.memory.primary.size
+    for image in sorted(images, key=lambda image: image.spoiled is not None):  # what is left of a spoiled one may be part of a good one
+        if not 0 < image.size <= room:  # spoiled as well: nothing is found everywhere, and too much nowhere
             continue
         if protocol is Protocol.SMP:
             data = _image_proper(image_path(image.as_installed).read_bytes())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rig.bench import Dut
+from rig.errors import NotFound
 from rig.model import ImageFile, Request, Trial
 from rig.ports import Advertisement, GattLink
 from rig.run.record import ConsoleLines, Recorder
@@ -45,6 +46,10 @@ class UpdateFlow(Protocol):
         """Connect, read the state, disconnect."""
         ...
 
+    async def is_absent(self, for_s: float) -> bool:
+        """Whether nobody advertises as the board, be it application or bootloader, for `for_s` seconds."""
+        ...
+
 
 class Flow:
     """The parts that flows share."""
@@ -74,6 +79,18 @@ class Flow:
         if board.ble_address is not None:
             return seen.address.upper() == board.ble_address.upper()
         return seen.name == board.ble_name
+
+    async def is_absent(self, for_s: float) -> bool:
+        """Whether nobody advertises as the board for `for_s` seconds."""
+        try:
+            await self._dut.radio.find(self._is_board, timeout_s=for_s)
+        except NotFound:
+            return True
+        return False
+
+    def _is_board(self, seen: Advertisement) -> bool:
+        """Whether `seen` is the board in any of its states."""
+        return self._is_named_or_addressed(seen)
 
     @asynccontextmanager
     async def linked(self, advertisement: Advertisement, *services: str, secured: bool = True) -> AsyncIterator[GattLink]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rig.errors import DutError, LinkLost, MalformedReply, Refused
 from rig.journal import Journal
-from rig.model import Phase
+from rig.model import ConsoleSignals, Phase
 from rig.ports import OperationCounter
 
 _LONGEST_LINE = 4096
@@ -51,10 +51,11 @@ class Recorder:
 class ConsoleLines:
     """Cuts the console's bytes into lines for the journal, and tells whoever waits that the application serves."""
 
-    def __init__(self, journal: Journal, *, ready: str, reset_reason: str) -> None:
+    def __init__(self, journal: Journal, signals: ConsoleSignals) -> None:
         self._journal = journal
-        self._ready = re.compile(ready)
-        self._reset_reason = re.compile(reset_reason)
+        self._ready = re.compile(signals.ready)
+        self._version = re.compile(signals.version)
+        self._reset_reason = signals.reset_reason
         self._line = bytearray()
         self._last_s = 0.0
         self._waiting_ready: list[asyncio.Future[None]] = []
@@ -94,7 +95,7 @@ class ConsoleLines:
             return False
         return True
 
-    def said(self, pattern: re.Pattern[str] | str, *, since_seq: int) -> int:
+    def said(self, pattern: str, *, since_seq: int) -> int:
         """How many lines since event `since_seq` match `pattern`."""
         lines = (event for event in self._journal.events[since_seq:] if event.kind == "console.line")
         return sum(re.search(pattern, str(line.data["text"])) is not None for line in lines)
@@ -107,6 +108,8 @@ class ConsoleLines:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         self._journal.emit("console", "console.line", text=text)
         _wake(self._waiting_line)
+        if started := self._version.search(text):
+            self._journal.emit("console", "dut.started", version=started[1])
         if self._ready.search(text):
             self._journal.emit("console", "dut.ready")
             _wake(self._waiting_ready)

@@ -16,7 +16,9 @@ from rig.bench import Dut
 from rig.errors import DutError, InstrumentError, NotFound, Refused
 from rig.inject import Injector
 from rig.model import Expectation, ImageFile, Phase, Protocol, Request, Trial
+from rig.ports import DeviceInfo
 from rig.product import Product
+from rig.run.closing import ClosingCheck
 from rig.run.dfu_flow import DfuFlow
 from rig.run.examinations import Examiner, Scene
 from rig.run.flashing import image_in_flash, place_old_image
@@ -34,6 +36,7 @@ _RISE_S = 0.05
 _ATTEMPTS = 6
 """How often the client tries to bring the update to its end before the trial is concluded."""
 _LOOKS = 3
+_FIRST_LOOKS = 2
 _MARKER_SIZE = 256
 
 
@@ -47,10 +50,10 @@ class TrialRun:
         self._attempt_record = attempt
         self._journal = attempt.journal
         self._recorder = Recorder(attempt.journal, dut.counter)
-        signals = dut.board.signals
-        self._console = ConsoleLines(attempt.journal, ready=signals.ready, reset_reason=signals.reset_reason)
+        self._console = ConsoleLines(attempt.journal, dut.board.signals)
         self._flow = FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
         self._after_install = False
+        self._identity: DeviceInfo | None = None
         self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)
         self._sent, self._printed = bytearray(), bytearray()
         self._examiner = self._make_examiner(trial.product) if trial.product and trial.proves else None
@@ -122,7 +125,7 @@ class TrialRun:
         with self._recorder.phase(Phase.FLASH):
             await self._dut.supply.on()
             await asyncio.sleep(_DISCHARGE_S)
-            await self._check_part()
+            self._identity = await self._check_part()
             await place_old_image(self._trial, self._dut, self._image_path)
             await self._dut.probe.program(self._dut.board.memory.user_data.start, self._marker)
             staged = self._trial.new.version if self._trial.staged else None
@@ -132,15 +135,27 @@ class TrialRun:
         if self._examiner is not None:
             await self._examiner.before()
         with self._recorder.phase(Phase.BOOT):
-            try:
-                running = await self._flow.look()
-            except DutError as error:
-                self._recorder.dut_error(error)
-                raise InstrumentError(f"{self._dut.board.name}.prepare", f"the freshly flashed board does not serve: {error}") from error
+            running = await self._first_look()
         if not running.runs(self._trial.old):
             raise InstrumentError(f"{self._dut.board.name}.prepare", f"the board runs {running.version} instead of {self._trial.old.version}")
 
-    async def _check_part(self) -> None:
+    async def _first_look(self) -> Running:
+        """What a freshly flashed board says of itself; one that says nothing is the rig's trouble, of which the likeliest is named."""
+        since_seq = len(self._journal.events)
+        for _ in range(_FIRST_LOOKS):
+            try:
+                return await self._flow.look()
+            except DutError as error:
+                self._recorder.dut_error(error)
+                reason = f"the freshly flashed board does not serve: {error}"
+        await self._dut.probe.info()  # says so itself when the board has no power
+        await self._dut.probe.detach()
+        printed = await self._console.ready_within(self._trial.limits.boot_s, since_seq=since_seq)
+        instrument = "radio" if printed else "prepare"
+        says = "its console says that it serves, but " if printed else ""
+        raise InstrumentError(f"{self._dut.board.name}.{instrument}", f"{says}{reason}")
+
+    async def _check_part(self) -> DeviceInfo:
         info = await self._dut.probe.info()
         if f"nrf{info.part:x}" != self._dut.board.soc:
             raise InstrumentError(
@@ -148,6 +163,7 @@ class TrialRun:
                 f"the board on this probe is an nrf{info.part:x}, not an {self._dut.board.soc}",
                 hint="correct the boards file or the cabling",
             )
+        return info
 
     async def _power_cycle(self) -> None:
         self._journal.emit("supply", "supply.off", command_t_ns=self._journal.t_ns(await self._dut.supply.off()))
@@ -233,11 +249,12 @@ class TrialRun:
         """Look from outside, after the last fault: what runs, can it be updated again, is the user's data intact."""
         self._dut.console.check()
         running = await self._final_look()
-        if running is not None and self._trial.again is not None:
+        if self._trial.again is not None and (running is not None or self._waits_in_dfu_mode()):
             await self._update_again(self._trial.again)
         if running is not None and self._examiner is not None:
             await self._examiner.after()
         await self._inspect()
+        await self._close(serves=running is not None)
 
     async def _final_look(self) -> Running | None:
         """What runs, asked a few times: one connection that fails on the way says nothing about the device.
@@ -256,6 +273,11 @@ class TrialRun:
             except DutError as error:
                 self._recorder.dut_error(error)
         return None
+
+    def _waits_in_dfu_mode(self) -> bool:
+        """Whether the final look met the board in DFU mode, which is where an update in place that failed leaves it."""
+        looked = next(event.seq for event in self._journal.events if event.kind == "observe.start")
+        return self._trial.in_place and any(e.kind == "dut.dfu_mode" and e.seq > looked for e in self._journal.events)
 
     async def _update_again(self, image: ImageFile) -> None:
         """A further update must still go through to its end."""
@@ -289,3 +311,9 @@ class TrialRun:
             self._journal.emit("probe", "probe.dump", file="flash.bin")
         if self._examiner is not None:
             await self._examiner.finish()
+
+    async def _close(self, *, serves: bool) -> None:
+        """Only a sound rig may say anything about a device."""
+        assert self._identity is not None
+        check = ClosingCheck(self._dut, self._journal, self._console, self._flow, self._trial.limits)
+        await check.run(identity=self._identity, serves=serves)

@@ -16,7 +16,7 @@ from typing import Any
 
 import apsw
 
-from rig.model import PowerCut, Trial
+from rig.model import Fault, Trial
 from rig.store import database, layout
 from rig.store.records import TrialRecord
 
@@ -52,10 +52,9 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedTrial:
-    """One trial as the database shows it: the plan, the judged attempt's columns (empty while there is none), phases and cuts."""
+    """One trial as the database shows it: the columns of the plan and of the judged attempt (None while there is none), phases and cuts."""
 
-    planned: Planned
-    judged: Mapping[str, str | int | float | None]
+    columns: Mapping[str, str | int | float | None]
     phases: Mapping[str, float]
     cuts: Sequence[tuple[int, str, int, int | None, int | None, int]]
     interrupted: int
@@ -89,7 +88,7 @@ def planned(trial: Trial, position: int) -> Planned:
     )
 
 
-def fault_name(fault: PowerCut | None) -> str:
+def fault_name(fault: Fault | None) -> str:
     """The kind of a planned fault, as reports and test cases name it."""
     return "none" if fault is None else "power-cut"
 
@@ -98,8 +97,7 @@ def indexed(record: TrialRecord, position: int) -> IndexedTrial:
     """What the database would say of a record, taken from the files."""
     row = database.rows_of(record)[-1] if record.judgement is not None else None
     return IndexedTrial(
-        planned=planned(record.trial, position),
-        judged={name: getattr(row, name) for name in _JUDGED} if row else {},
+        columns={**vars(planned(record.trial, position)), **{name: getattr(row, name, None) for name in _JUDGED}},
         phases=dict(row.phases) if row else {},
         cuts=row.cuts if row else (),
         interrupted=record.interrupted,
@@ -162,21 +160,16 @@ def _joined(connection: apsw.Connection) -> Iterator[IndexedTrial]:
     cuts = _Groups(
         connection.execute("SELECT trial, number, n, phase, t_ns, into_phase_ns, operation, proved FROM cut ORDER BY trial, number, n")
     )
-    width = len(_PLANNED)
+    names = (*_PLANNED, "number", *_JUDGED)
     for row in connection.execute(sql):
-        number = row[width]
+        values = dict(zip(names, row, strict=False))
+        number = values.pop("number")
         yield IndexedTrial(
-            planned=_planned_of(row),
-            judged=dict(zip(_JUDGED, row[width + 1 : -1], strict=True)) if number is not None else {},
+            columns=values,
             phases={phase: seconds for _, _, phase, seconds in phases.of(row[0], number)},
             cuts=[entry[2:] for entry in cuts.of(row[0], number)],
             interrupted=row[-1],
         )
-
-
-def _planned_of(row: Sequence[Any]) -> Planned:
-    values = dict(zip(_PLANNED, row, strict=False))
-    return Planned(**{**values, "staged": bool(values["staged"]), "inspect": bool(values["inspect"])})
 
 
 class _Groups:

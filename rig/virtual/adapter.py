@@ -21,5 +21,6 @@ async def open_adapter(name: str) -> Transport:
     except LookupError:
         raise InstrumentError("virtual adapter", "no virtual bench is open") from None
     controller = VirtualController(air)
+    air.adapters.append(controller)
     # One object is both ends of the wire; whoever closes the transport switches the controller off.
     return Transport(source=controller, sink=controller)

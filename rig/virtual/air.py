@@ -95,6 +95,12 @@ class ListensToMedium(Protocol):
     def on_medium_changed(self) -> None: ...
 
 
+class Adapter(Protocol):
+    """A host's Bluetooth adapter, which somebody may pull out."""
+
+    def vanish(self) -> None: ...
+
+
 class Air:
     """One shielded room full of radio.
 
@@ -111,6 +117,8 @@ class Air:
         self.rssi_dbm = rssi_dbm
         self.advertisers: dict[Advertiser, None] = {}
         self.listeners: dict[Listener, None] = {}
+        self.adapters: list[Adapter] = []
+        """The hosts' adapters that have been opened on this air."""
         self._per = 0.0
         self.set_per(per)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from bumble import hci
 from bumble.controller import Controller
+from bumble.host import Host
 
 from rig.virtual.advertising import ignore, listen
 from rig.virtual.air import ADVERTISING_CHANNELS, Air, DeviceAddress, Phy
@@ -69,6 +70,7 @@ class VirtualController(Controller):
         self._loop = asyncio.get_running_loop()
         self._luck = air.stream("controller")
         self._ends: dict[int, LinkEnd] = {}
+        self._gone = False
         self._scan_window: _Window | None = None
         self._initiate_window: _Window | None = None
         self._scan_parameters = _Window(0x10, 0x10)
@@ -78,8 +80,18 @@ class VirtualController(Controller):
         self.set_packet_sink(None)
         self._drop_everything()
 
+    def vanish(self) -> None:
+        """The adapter is pulled out of its USB port: the host learns that, and nothing else ever again."""
+        host = self.hci_sink
+        self._gone = True
+        self.close()
+        if isinstance(host, Host):
+            host.on_transport_lost()  # type: ignore[no-untyped-call]
+
     # -------------------------------------------------------------------------------------------------------- transport
     def on_packet(self, packet: bytes) -> None:
+        if self._gone:
+            return
         if packet[0] != _ACL:
             command = hci.HCI_Packet.from_bytes(packet)
             assert isinstance(command, hci.HCI_Command)

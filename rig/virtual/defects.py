@@ -36,11 +36,11 @@ class Plant:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownBad:
-    """One entry.  `practice` (1 to 11) is the good practice that such a device violates; `title` completes "a device that …"."""
+    """One entry.  `practices` (1 to 11) are those that may be blamed for it; `title` completes "a device that …"."""
 
     id: str
     title: str
-    practice: int
+    practices: tuple[int, ...]
     plants: Mapping[Protocol, tuple[Plant, ...]]
 
 
@@ -52,20 +52,23 @@ def _application(*defects: StrEnum, **needs: Json) -> tuple[Plant, ...]:
     return (Plant(section="application", names=tuple(defect.value for defect in defects), needs=needs),)
 
 
-_OPEN_PORT = (Plant(section="soc", sets={"approtect": False}),)
+OPEN_PORT = (Plant(section="soc", sets={"approtect": False}),)
 
 
 def _entry(
-    identity: str, practice: int, title: str, *, smp: tuple[Plant, ...] = (), secure_dfu: tuple[Plant, ...] = ()
+    identity: str, practices: int | tuple[int, ...], title: str, *, smp: tuple[Plant, ...] = (), secure_dfu: tuple[Plant, ...] = ()
 ) -> KnownBad:
     plants = {Protocol.SMP: smp, Protocol.SECURE_DFU: secure_dfu}
     return KnownBad(
-        id=identity, title=title, practice=practice, plants={protocol: how for protocol, how in plants.items() if how}
+        id=identity,
+        title=title,
+        practices=(practices,) if isinstance(practices, int) else practices,
+        plants={protocol: how for protocol, how in plants.items() if how},
     )
 
 
-def _both(identity: str, practice: int, title: str, plants: tuple[Plant, ...]) -> KnownBad:
-    return _entry(identity, practice, title, smp=plants, secure_dfu=plants)
+def _both(identity: str, practices: int | tuple[int, ...], title: str, plants: tuple[Plant, ...]) -> KnownBad:
+    return _entry(identity, practices, title, smp=plants, secure_dfu=plants)
 
 
 CATALOGUE: Mapping[str, KnownBad] = {
@@ -87,7 +90,7 @@ CATALOGUE: Mapping[str, KnownBad] = {
             secure_dfu=_bootloader(SecureDfu.UNSIGNED_ACCEPTED),
         ),
         _entry(
-            "M07", 4, "accepts debug packets, which skip the checks of version and hardware",
+            "M07", 1, "accepts debug packets, which skip the checks of version and hardware",
             secure_dfu=_bootloader(SecureDfu.DEBUG_PACKET_ACCEPTED),
         ),
         _entry(
@@ -104,7 +107,7 @@ CATALOGUE: Mapping[str, KnownBad] = {
             smp=_bootloader(Mcuboot.OLD_IMAGE_IN_CLEAR, encryption="required"),
         ),
         _entry(
-            "M15b", 11, "leaves the keys of an installation in flash",
+            "M15b", 2, "leaves the keys of an installation in flash",
             smp=_bootloader(Mcuboot.SWAP_KEY_LEFT, encryption="required", save_enctlv=False),
         ),
         _entry(
@@ -140,7 +143,7 @@ CATALOGUE: Mapping[str, KnownBad] = {
             smp=_bootloader(Mcuboot.SECURITY_COUNTER_IGNORED, security_counter=True),
         ),
         _entry(
-            "M25c", 5, "raises the security counter before the new image has proved itself",
+            "M25c", 4, "raises the security counter before the new image has proved itself",
             smp=_bootloader(Mcuboot.SECURITY_COUNTER_EARLY, security_counter=True),
         ),
         _entry(
@@ -191,7 +194,7 @@ CATALOGUE: Mapping[str, KnownBad] = {
         _entry(
             "M46", 5, "hangs when there is no valid image to start",
             smp=_bootloader(Mcuboot.HANG_WITHOUT_IMAGE),
-            secure_dfu=_bootloader(SecureDfu.HANG_WITHOUT_APPLICATION),
+            secure_dfu=_bootloader(SecureDfu.HANG_WITHOUT_APPLICATION, requires_bonds=False),
         ),
         _entry(
             "M47", 5, "loses the user's data when it installs an update",
@@ -211,17 +214,17 @@ CATALOGUE: Mapping[str, KnownBad] = {
         _entry("M63", 6, "reports a checksum that never changes", secure_dfu=_bootloader(SecureDfu.CRC_CONSTANT)),
         _entry("M63b", 6, "never reports progress", secure_dfu=_bootloader(SecureDfu.RECEIPTS_NEVER_SENT)),
         _both("M65", 6, "forgets its record of updates at every reset", _application(_App.LOG_IN_RAM, **_LOGGING)),
-        _entry("M67", 8, "waits at every start", smp=_bootloader(Mcuboot.SLOW_BOOT), secure_dfu=_bootloader(SecureDfu.SLOW_BOOT)),
+        _entry("M67", (7, 8), "waits at every start", smp=_bootloader(Mcuboot.SLOW_BOOT), secure_dfu=_bootloader(SecureDfu.SLOW_BOOT)),
         _entry(
-            "M69", 7, "takes updates very slowly",
+            "M69", (7, 8), "takes updates very slowly",
             smp=_application(_App.TINY_BUFFERS),
             secure_dfu=_bootloader(SecureDfu.SMALL_MTU),
         ),
         _entry(
-            "M70", 8, "drops the connection while it erases",
+            "M70", (7, 8), "drops the connection while it erases",
             smp=(*_application(_App.ERASES_WHOLE_SLOT), Plant(section="soc", sets={"radio_sync": False})),
         ),
-        _both("M71", 8, "installs updates while it is busy or low on battery", _application(_App.APPLIES_AT_ONCE)),
+        _both("M71", (7, 8), "installs updates while it is busy or low on battery", _application(_App.APPLIES_AT_ONCE)),
         _both("M73", 9, "does not show that it is being updated", _application(_App.SILENT_STATUS, **_LOGGING)),
         _both("M74", 9, "does not wait for the user's consent", _application(_App.CONSENT_IGNORED)),
         _entry(
@@ -233,7 +236,7 @@ CATALOGUE: Mapping[str, KnownBad] = {
             smp=_bootloader(Mcuboot.SOFTWARE_CRYPTO),
             secure_dfu=_bootloader(SecureDfu.SOFTWARE_CRYPTO),
         ),
-        _both("M78", 11, "lets a debugger read its memory", _OPEN_PORT),
+        _both("M78", 11, "lets a debugger read its memory", OPEN_PORT),
         _entry(
             "M80", 11, "leaves its bootloader writable",
             smp=_bootloader(Mcuboot.BOOTLOADER_NOT_LOCKED),

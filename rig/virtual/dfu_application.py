@@ -131,6 +131,8 @@ class DfuApplication:
         await cpu.radio.indicate(self._buttonless, bytes((_RESPONSE, opcode, result)))
         if opcode == _ENTER and result == _SUCCESS:
             # Only now: a host that leaves before it has confirmed keeps its application.
+            # A host that keeps the address would take one more advertisement of ours for the bootloader's.
+            await cpu.radio.stop_advertising()
             await cpu.radio.disconnect()
             await cpu.sleep(_RESET_DELAY_S)
             cpu.gpregret[0] = GPREGRET_START_DFU

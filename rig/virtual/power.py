@@ -1,8 +1,9 @@
 """The supply node of one virtual board: a capacitor between a source that can be switched off and whatever the SoC draws.
 
 Between two events the voltage follows one formula, so it is computed in closed form and a threshold is crossed exactly when the
-formula says so; a node at rest has no timer.  What the model leaves out: the source neither limits its current nor sinks any, the
-load is a constant current down to 0 V, and a back-powering pin holds its voltage whatever the load.
+formula says so; a node at rest has no timer.  What the model leaves out: the source neither limits its current (`sag` stands for
+one that does, whatever the load) nor sinks any, the load is a constant current down to 0 V, and a back-powering pin holds its voltage
+whatever the load.
 
 Figures: operation from 1.7 V (nRF52840 Product Specification, power supply).  Node capacitance and bleed resistor stand for a DK
 with a discharge resistor at the current-measurement header, to be replaced by a measurement of the real bench.
@@ -138,8 +139,10 @@ class PowerNode:
         self._stuck = False
         self._brown_out_v, self._power_on_v = brown_out_v, power_on_v
         self._retention_v, self._logic_low_v = retention_v, logic_low_v
-        self._on = False
+        self._on = self._commanded = False
+        self._jammed: bool | None = None
         self._source_v = 0.0
+        self._ceiling_v = math.inf
         self._load_a = 0.0
         self._good = False
         self._lowest_v = 0.0
@@ -183,7 +186,22 @@ class PowerNode:
 
     # ------------------------------------------------------------------------------------------------------- the events
     def switch(self, on: bool) -> None:
-        """Switch the source on or off."""
+        """Switch the source on or off; a jammed switch takes the command and does nothing."""
+        self._commanded = on
+        self._move(on if self._jammed is None else self._jammed)
+
+    def jam(self, position: bool | None) -> None:
+        """The switch goes to `position` and stays there, whatever is commanded; None frees it."""
+        self._jammed = position
+        self._move(self._commanded if position is None else position)
+
+    def sag(self, millivolts: int | None) -> None:
+        """The source delivers no more than this, whatever it is set to; None ends it."""
+        now = self._settle()
+        self._ceiling_v = math.inf if millivolts is None else millivolts / 1000
+        self._proceed(now)
+
+    def _move(self, on: bool) -> None:
         if on != self._on:
             now = self._settle()
             self._on = on
@@ -271,11 +289,16 @@ class PowerNode:
                     yield stretch, start_s, end_s
 
     # ------------------------------------------------------------------------------------------------------ the physics
+    @property
+    def _delivered_v(self) -> float:
+        """What the source has on its terminals while it is on."""
+        return min(self._source_v, self._ceiling_v)
+
     def _rests_on_source(self) -> bool:
-        if self._recording or not self._epochs or not self._on or self._source_v < self._floor_v:
+        if self._recording or not self._epochs or not self._on or self._delivered_v < self._floor_v:
             return False
         rest = self._epochs[-1].stretches[-1]
-        return rest.start_v == self._source_v and rest.start_s <= asyncio.get_running_loop().time()
+        return rest.start_v == self._delivered_v and rest.start_s <= asyncio.get_running_loop().time()
 
     def _settle(self) -> float:
         """Bring the node up to now, including thresholds whose timer is late; returns now."""
@@ -300,7 +323,7 @@ class PowerNode:
         self._arm(now)
 
     def _stretches(self, now: float, volts: float) -> tuple[_Stretch, ...]:
-        source_v = self._source_v if self._on else 0.0
+        source_v = self._delivered_v if self._on else 0.0
         level_v = max(source_v, self._floor_v)
         feeding = self._on and source_v >= self._floor_v
         if volts == level_v:

@@ -9,10 +9,12 @@ from typing import Self
 from rig.errors import InstrumentError
 from rig.ports import DeviceInfo, Protection
 from rig.virtual.cpu import ResetReason
+from rig.virtual.mishaps import ProbeTrouble
 from rig.virtual.parts import PAGE_SIZE
 from rig.virtual.world import CURRENT_WORLD, VirtualBoard
 
 _TRANSACTION_S = 0.002
+_ANSWER_LIMIT_S = 10.0
 _BYTES_PER_SECOND = 100_000
 """Reading over SWD at 4 MHz through a J-Link OB, an order of magnitude."""
 
@@ -33,8 +35,13 @@ class VirtualProbe:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.detach()
-        self._board = None
+        try:
+            await self.detach()
+        except InstrumentError:
+            if error is None:
+                raise
+        finally:
+            self._board = None
 
     async def info(self) -> DeviceInfo:
         board = await self._transaction(0)
@@ -72,6 +79,7 @@ class VirtualProbe:
             board.soc.flash.erase_counts[page] += 1
 
     async def reset(self) -> None:
+        await self._reach()
         soc = self._target().soc
         if soc.approtect:  # the debug port is closed, the pin is not
             await asyncio.sleep(_TRANSACTION_S)
@@ -82,6 +90,7 @@ class VirtualProbe:
         soc.release(ResetReason.PIN)
 
     async def protection(self) -> Protection:
+        await self._reach()
         soc = self._target().soc
         await asyncio.sleep(_TRANSACTION_S)
         life = None if soc.approtect else soc.life
@@ -90,10 +99,21 @@ class VirtualProbe:
     async def detach(self) -> None:
         if self._attached and self._board is not None:
             self._attached = False
-            self._board.soc.release(ResetReason.PIN)
+            await self._reach()
+            self._board.at_probe.soc.release(ResetReason.PIN)
+
+    async def _reach(self) -> None:
+        """Over USB to the probe itself, which may have hung up or be gone."""
+        trouble = self._board.probe_trouble if self._board is not None else None
+        if trouble is ProbeTrouble.HUNG:
+            await asyncio.sleep(_ANSWER_LIMIT_S)
+            raise InstrumentError(self._name, f"does not answer within {_ANSWER_LIMIT_S:g} s", hint="unplug and re-plug the probe")
+        if trouble is ProbeTrouble.LOST:
+            raise InstrumentError(self._name, "has vanished from USB", hint="check the cable and the hub")
 
     async def _transaction(self, length: int) -> VirtualBoard:
         """Attach when needed and let the time pass that `length` bytes take on the wire."""
+        await self._reach()
         board = self._target()
         if board.soc.approtect:
             raise InstrumentError(
@@ -109,9 +129,10 @@ class VirtualProbe:
         """The board, which must be powered for its debug port to answer."""
         if self._board is None:
             raise InstrumentError(self._name, "the probe is not open")
-        if not self._board.power.is_good:
+        target = self._board.at_probe
+        if not target.power.is_good:
             raise InstrumentError(self._name, "no target voltage", hint="switch the supply on before using the probe")
-        return self._board
+        return target
 
     def _poke(self, board: VirtualBoard, address: int, data: bytes) -> None:
         board.soc.flash.poke(address, data)

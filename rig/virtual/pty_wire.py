@@ -32,6 +32,8 @@ class PtyWire:
         self._receiver: Receiver | None = None
         self._backlog = bytearray()
         self._plugged = False
+        self.is_broken = False
+        """The port is there, but nothing reaches its other end any more: a loose wire."""
         self.plug()
 
     @property
@@ -78,12 +80,12 @@ class PtyWire:
             self._to_device.send(os.read(self._master, _READ_SIZE))
 
     def _reach_device(self, t: float, data: bytes) -> None:
-        if self._receiver is not None:
+        if self._receiver is not None and not self.is_broken:
             self._receiver(t, data)
 
     def _push(self, t: float, data: bytes) -> None:
         del t  # the host stamps what it reads
-        if not self._plugged:
+        if not self._plugged or self.is_broken:
             return
         if not self._backlog:
             data = data[self._write(data) :]

@@ -46,10 +46,6 @@ class RadioTestKit:
         self._silence: Callable[[], None] | None = None
         end.listen(self._receive)
 
-    def close(self) -> None:
-        """Switch the kit off."""
-        self._cancel()
-
     # -------------------------------------------------------------------------------------------------------- the shell
     def _receive(self, t: float, data: bytes) -> None:
         for character in data.decode("ascii", errors="replace"):

@@ -17,30 +17,18 @@ INTERFERER = "interferer"
 """The wire to the interferer: ``virtual:interferer``.  One disturbs every board of the bench."""
 
 
-class Surroundings:
-    """The instruments around `boards` on one air.
-
-    `endpoints` holds those that are reached by name instead of a wire, for instance ``dk1/attenuator``.
+def surround(boards: Sequence[Board], *, air: Air, wires: Wires) -> dict[str, Endpoint]:
+    """Put what the boards name around them; returns what is reached by name instead of a wire, for instance ``dk1/attenuator``.
 
     Raises:
         ConfigError: several boards have an attenuator: there is one place for it, between all boards and the rest of the air.
     """
-
-    def __init__(self, boards: Sequence[Board], *, air: Air, wires: Wires) -> None:
-        spectrum = Spectrum(air)
-        self.endpoints: dict[str, Endpoint] = {}
-        self._kit: RadioTestKit | None = None
-        interferer = next((board.interferer for board in boards if board.interferer is not None), None)
-        if interferer is not None:
-            end = wires.add(INTERFERER, baudrate=int(interferer.options.get("baudrate", 115200)))
-            self._kit = RadioTestKit(end, spectrum)
-        attenuated = [board.name for board in boards if board.attenuator is not None]
-        if len(attenuated) > 1:
-            raise ConfigError(f"a virtual bench has room for one attenuator; {' and '.join(attenuated)} have one each")
-        for name in attenuated:
-            self.endpoints[f"{name}/attenuator"] = VirtualAttenuator(spectrum)
-
-    def close(self) -> None:
-        """Switch everything off."""
-        if self._kit is not None:
-            self._kit.close()
+    spectrum = Spectrum(air)
+    interferer = next((board.interferer for board in boards if board.interferer is not None), None)
+    if interferer is not None:
+        end = wires.add(INTERFERER, baudrate=int(interferer.options.get("baudrate", 115200)))
+        RadioTestKit(end, spectrum)  # its wire keeps it alive
+    attenuated = [board.name for board in boards if board.attenuator is not None]
+    if len(attenuated) > 1:
+        raise ConfigError(f"a virtual bench has room for one attenuator; {' and '.join(attenuated)} have one each")
+    return {f"{name}/attenuator": VirtualAttenuator(spectrum) for name in attenuated}

@@ -113,6 +113,8 @@ class VirtualWire:
         self._host: HostEnd | None = None
         self._garbled = False
         self._plugged = True
+        self.is_broken = False
+        """The port is there, but nothing reaches its other end any more: a loose wire."""
 
     def listen(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -153,11 +155,11 @@ class VirtualWire:
         self._host = None
 
     def _reach_host(self, t: float, data: bytes) -> None:
-        if self._host is not None:
+        if self._host is not None and not self.is_broken:
             self._host.receive(t, _garble(data) if self._garbled else data)
 
     def _reach_device(self, t: float, data: bytes) -> None:
-        if self._receiver is not None:
+        if self._receiver is not None and not self.is_broken:
             self._receiver(t, _garble(data) if self._garbled else data)
 
 

@@ -56,6 +56,17 @@ class Wires:
             return await open_serial(wire.path, baudrate=baudrate, owner=owner)
         return wire.open(baudrate=baudrate, owner=owner)
 
+    def get(self, name: str) -> VirtualWire | PtyWire:
+        """The wire called `name`, for whoever does something to it.  Raises `KeyError` when there is none."""
+        return self._wires[name]
+
+    def rename(self, old: str, new: str) -> None:
+        """The wire called `old` leaves the host and comes back under another name, as a port does after a re-enumeration."""
+        wire = self._wires.pop(old)
+        wire.unplug()
+        wire.plug()
+        self._wires[new] = wire
+
     def close(self) -> None:
         """Take every wire away."""
         for wire in self._wires.values():

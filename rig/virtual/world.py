@@ -11,6 +11,8 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -23,11 +25,12 @@ from rig.virtual.clock import VirtualTimeLoop
 from rig.virtual.cpu import Application, BoardFacts, Bootloader
 from rig.virtual.defects import planted
 from rig.virtual.endpoints import CURRENT_ENDPOINTS
+from rig.virtual.mishaps import ProbeTrouble, Strange, Surrounded, planned
 from rig.virtual.parts import PAGE_SIZE, PARTS
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.soc import Soc
-from rig.virtual.surroundings import Surroundings
+from rig.virtual.surroundings import surround
 from rig.virtual.switch import VirtualSwitch
 from rig.virtual.wires import CURRENT_WIRES, Wires
 
@@ -42,7 +45,8 @@ _DEFAULT_APPLICATION = {
 _SERIAL_BAUDRATE = 115_200
 """Of the nRF5 SDK's serial bootloader examples."""
 _SOC_OPTIONS = frozenset({"approtect", "radio_sync"})
-_SECTIONS = ("bootloader", "application", "power", "soc", "defects")
+_SECTIONS = ("bootloader", "application", "power", "soc", "defects", "mishap")
+_STRANGERS_MV = 3000
 _SUPPLIES = ("ppk2", "switch")
 """Supply drivers that have a twin here, on the wire of that name."""
 
@@ -78,6 +82,10 @@ class VirtualBoard:
         self.power.on_good = self.soc.power_good
         self.power.on_fail = self.soc.power_fail
         self.supply = _build_supply(board, wires, self.power)
+        self.supply_wire = board.supply.driver
+        self.probe_trouble: ProbeTrouble | None = None
+        self.at_probe = self
+        """What the cable of this board's probe really ends at."""
 
 
 class VirtualBench:
@@ -87,6 +95,8 @@ class VirtualBench:
         self._specs = boards
         self._seed = f"{seed}/{trial_seed}"
         self._boards: dict[str, VirtualBoard] = {}
+        self._strangers: list[VirtualBoard] = []
+        self._mishaps: list[Callable[[], object]] = []
         self._tokens: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
@@ -97,19 +107,38 @@ class VirtualBench:
         self._enter(CURRENT_AIR, air)
         self._enter(CURRENT_WIRES, wires)
         self._enter(CURRENT_WORLD, self)
-        self._surroundings = Surroundings(self._specs, air=air, wires=wires)
-        self._enter(CURRENT_ENDPOINTS, self._surroundings.endpoints)
+        self._enter(CURRENT_ENDPOINTS, surround(self._specs, air=air, wires=wires))
         for spec in self._specs:
-            self._boards[spec.name] = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)))
+            board = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)))
+            self._boards[spec.name] = board
+            if (mishap := planned(_section(spec, "mishap"))) is not None:
+                around = Surrounded(board=board, wires=wires, air=air, another=partial(self._another, spec, air))
+                self._mishaps.append(mishap.schedule(around))
         return self
+
+    def _another(self, spec: Board, air: Air, kind: Strange) -> VirtualBoard:
+        """A second board beside the one of `spec`, under power: on an air of its own unless it is to be heard."""
+        mine = self._boards[spec.name]
+        soc = next(name for name in PARTS if name != spec.soc) if kind is Strange.OTHER_SOC else spec.soc
+        twin = replace(spec, name=f"{spec.name}-{kind}", soc=soc, ble_address=mine.soc.facts.ble_address)
+        seed = f"{self._seed}/{kind}"
+        where = air if kind is Strange.SAME_ADDRESS else Air(seed=random.Random(seed).getrandbits(32))
+        board = VirtualBoard(twin, air=where, wires=Wires(), rng=random.Random(seed))
+        if kind is Strange.SAME_ADDRESS:
+            board.soc.flash.poke(0, mine.soc.flash.read(0, mine.soc.facts.part.flash_size))
+        board.power.set_source_mv(_STRANGERS_MV)
+        board.power.switch(True)
+        self._strangers.append(board)
+        return board
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for board in self._boards.values():
+        for call_off in self._mishaps:
+            call_off()
+        for board in (*self._boards.values(), *self._strangers):
             board.soc.power_fail()
             board.supply.close()
-        self._surroundings.close()
         self._wires.close()
         await asyncio.sleep(0)  # let cancelled firmware tasks end before their loop does
         while self._tokens:
@@ -153,6 +182,7 @@ def check_model(board: Board) -> list[tuple[tuple[str, ...], str]]:
         "application": lambda: _check_application(board, facts),
         "power": lambda: PowerNode(**_section(board, "power")),
         "soc": lambda: _check_soc(board),
+        "mishap": lambda: planned(_section(board, "mishap")),
     }
     for section, build in checks.items():
         try:

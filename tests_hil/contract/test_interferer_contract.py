@@ -60,7 +60,7 @@ async def radio_test(*, ptys: bool) -> AsyncIterator[Bench]:
     wires = Wires(ptys=ptys)
     CURRENT_WIRES.set(wires)
     air = Air(seed=1)
-    kit = RadioTestKit(wires.add("interferer", baudrate=115200), Spectrum(air))
+    RadioTestKit(wires.add("interferer", baudrate=115200), Spectrum(air))
     channels = {frequency_mhz(channel): channel for channel in range(40)}
 
     def lost_at(mhz: int) -> float:
@@ -70,7 +70,6 @@ async def radio_test(*, ptys: bool) -> AsyncIterator[Bench]:
     try:
         yield Bench(interferer=RadioTestInterferer(owner="dk1", port="virtual:interferer"), lost_at=lost_at)
     finally:
-        kit.close()
         wires.close()
 
 

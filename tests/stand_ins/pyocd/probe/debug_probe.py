@@ -2,7 +2,7 @@
 
 from pyocd.core import exceptions
 
-from tests.probe_board import Board
+from tests.probe_board import SERIAL_NUMBER, Board
 
 
 class DebugProbe:
@@ -21,7 +21,7 @@ class DebugProbe:
 
     def open(self):
         self.board.note("probe.open")
-        if self.board.is_("unplugged"):
+        if self.board.is_("unplugged") or self._unique_id != str(SERIAL_NUMBER):
             raise exceptions.ProbeError("J-Link: Could not connect")
         self._is_open = True
 

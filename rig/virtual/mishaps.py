@@ -1,0 +1,193 @@
+"""What can go wrong with the rig itself, done to the wires and instruments of a virtual bench.
+
+A board's ``model: {mishap: {kind: …, at_s: …, lasts_s: …}}`` makes one of them happen `at_s` seconds after the bench was built, for
+`lasts_s` seconds (left out: for good).  A mishap knows nothing of the controller: it pulls a cable, jams a switch or plants a second
+board, and whatever drives the bench has to find out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from rig.errors import ConfigError
+from rig.model import Json
+from rig.virtual.air import Air
+from rig.virtual.wires import Wires
+
+if TYPE_CHECKING:
+    from rig.virtual.world import VirtualBoard
+
+_SAGGED_MV = 1500
+"""Below the brown-out threshold, above what a logic input calls low."""
+
+
+class ProbeTrouble(StrEnum):
+    """How a probe fails to answer."""
+
+    HUNG = "hung"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrounded:
+    """A board, and what a mishap can reach around it.  `another` builds a second one, which nobody has asked for."""
+
+    board: VirtualBoard
+    wires: Wires
+    air: Air
+    another: Callable[[Strange], VirtualBoard]
+
+    @property
+    def console(self) -> str:
+        return f"{self.board.name}/console"
+
+    @property
+    def supply(self) -> str:
+        return f"{self.board.name}/{self.board.supply_wire}"
+
+
+class Strange(StrEnum):
+    """Which second board: one with another SoC, one of the same type, or one that also sends with the same address."""
+
+    OTHER_SOC = "other-soc"
+    OTHER_UNIT = "other-unit"
+    SAME_ADDRESS = "same-address"
+
+
+Undo = Callable[[], object]
+Mishap = Callable[[Surrounded], Undo]
+"""Happens at once; what it returns ends it."""
+
+
+def _unplugged(wire: Callable[[Surrounded], str]) -> Mishap:
+    def happen(around: Surrounded) -> Undo:
+        around.wires.get(wire(around)).unplug()
+        return lambda: around.wires.get(wire(around)).plug()
+
+    return happen
+
+
+def _renamed(around: Surrounded) -> Undo:
+    elsewhere = f"{around.console}-2"
+    around.wires.rename(around.console, elsewhere)
+    return lambda: around.wires.rename(elsewhere, around.console)
+
+
+def _loose(around: Surrounded) -> Undo:
+    wire = around.wires.get(around.console)
+    wire.is_broken = True
+    return lambda: setattr(wire, "is_broken", False)
+
+
+def _probe(trouble: ProbeTrouble) -> Mishap:
+    def happen(around: Surrounded) -> Undo:
+        around.board.probe_trouble = trouble
+        return lambda: setattr(around.board, "probe_trouble", None)
+
+    return happen
+
+
+def _jammed(position: bool) -> Mishap:
+    def happen(around: Surrounded) -> Undo:
+        around.board.power.jam(position)
+        return lambda: around.board.power.jam(None)
+
+    return happen
+
+
+def _sagging(around: Surrounded) -> Undo:
+    around.board.power.sag(_SAGGED_MV)
+    return lambda: around.board.power.sag(None)
+
+
+def _adapter_gone(around: Surrounded) -> Undo:
+    for adapter in around.air.adapters:
+        adapter.vanish()
+    return lambda: None  # it comes back with the next bench: a host opens an adapter once
+
+
+def _deaf(around: Surrounded) -> Undo:
+    return around.air.disturb(lambda _packet: 1.0)
+
+
+def _wrong_board(kind: Strange) -> Mishap:
+    def happen(around: Surrounded) -> Undo:
+        around.board.at_probe = around.another(kind)
+        return lambda: setattr(around.board, "at_probe", around.board)
+
+    return happen
+
+
+def _twin(around: Surrounded) -> Undo:
+    """A sister board with the same address and the same contents is switched on within reach."""
+    twin = around.another(Strange.SAME_ADDRESS)
+    return lambda: twin.power.switch(False)
+
+
+MISHAPS: Mapping[str, Mishap] = {
+    "console-unplugged": _unplugged(lambda around: around.console),
+    "console-renamed": _renamed,
+    "console-loose": _loose,
+    "probe-hung": _probe(ProbeTrouble.HUNG),
+    "probe-lost": _probe(ProbeTrouble.LOST),
+    "supply-unplugged": _unplugged(lambda around: around.supply),
+    "supply-stuck-on": _jammed(True),
+    "supply-stuck-off": _jammed(False),
+    "supply-sags": _sagging,
+    "adapter-gone": _adapter_gone,
+    "antenna-off": _deaf,
+    "other-soc-on-probe": _wrong_board(Strange.OTHER_SOC),
+    "other-unit-on-probe": _wrong_board(Strange.OTHER_UNIT),
+    "two-boards-one-address": _twin,
+}
+"""By the name that a boards file uses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A mishap that is to happen `at_s` seconds from the bench's beginning, for `lasts_s` seconds, None for good."""
+
+    kind: str
+    at_s: float = 0.0
+    lasts_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in MISHAPS:
+            raise ConfigError(f"no mishap {self.kind!r}; known: {', '.join(MISHAPS)}")
+        for name, value in (("at_s", self.at_s), ("lasts_s", self.lasts_s)):
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise ConfigError(f"{name!r} must be a number of seconds, not {value!r}")
+
+    def schedule(self, around: Surrounded) -> Undo:
+        """Let it happen in its time; returns the function that calls it off."""
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+
+        def call_off() -> None:
+            for timer in timers:
+                timer.cancel()
+
+        def happen() -> None:
+            undo = MISHAPS[self.kind](around)
+            if self.lasts_s is not None:
+                timers.append(loop.call_later(self.lasts_s, undo))
+
+        if self.at_s == 0:
+            happen()
+        else:
+            timers.append(loop.call_later(self.at_s, happen))
+        return call_off
+
+
+def planned(section: Mapping[str, Json]) -> Planned | None:
+    """The mishap of a board's ``model:``; None without one.  Raises `ConfigError` for a wrong kind, time or key."""
+    if not section:
+        return None
+    try:
+        return Planned(**section)
+    except TypeError as error:
+        raise ConfigError(f"{error}; its keys are kind, at_s and lasts_s") from None
