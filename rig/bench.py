@@ -34,9 +34,27 @@ async def lend(board: Board, bench: InstrumentSpec, *, seed: int) -> AsyncIterat
     Raises:
         InstrumentError: an instrument cannot be opened or closed; those already open are closed first.
     """
+    async with standing(board, bench, seed=seed), opened(board) as dut:
+        yield dut
+
+
+@asynccontextmanager
+async def standing(board: Board, bench: InstrumentSpec, *, seed: int) -> AsyncIterator[None]:
+    """The bench around `board`, where its kind has to be built; nothing is opened."""
     async with AsyncExitStack() as stack:
         if bench.driver in drivers.DRIVERS["bench"]:
             await stack.enter_async_context(drivers.load("bench", bench, boards=[board], trial_seed=seed))
+        yield
+
+
+@asynccontextmanager
+async def opened(board: Board) -> AsyncIterator[Dut]:
+    """The board's instruments, opened on a bench that stands.
+
+    Raises:
+        InstrumentError: as `lend`.
+    """
+    async with AsyncExitStack() as stack:
 
         async def open_(port: str, spec: InstrumentSpec):  # type: ignore[no-untyped-def]  # noqa: ANN202 - each port has its own type
             return await stack.enter_async_context(drivers.load(port, spec, owner=board.name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rig.model import Event, Expectation, Finding, ImageFile, Judgement, Outcome, Phase, Trial, Verdict
+from rig.model import Event, Expectation, FaultKind, Finding, ImageFile, Judgement, Outcome, Phase, Trial, Verdict
 from rig.practices import REQUIREMENTS, Case
 
 
@@ -40,6 +40,7 @@ class _Seen:
     delivered: list[Event]
     proved: list[Event]
     unproved: list[Event]
+    unfired: list[Event]
     states_before: list[Event]
     states_after: list[Event]
     """Image states reported before and after the last fault, not counting the extra update at the end."""
@@ -87,6 +88,7 @@ class _Seen:
             delivered=delivered,
             proved=kind("fault.proved"),
             unproved=kind("fault.unproved"),
+            unfired=kind("fault.not_fired"),
             states_before=[event for event in states if event.seq <= since],
             states_after=[event for event in states if event.seq > since],
             final_states=[event for event in states if event.seq > max(since, looked)],
@@ -111,8 +113,8 @@ class _Seen:
         )
 
     def is_proved(self, trial: Trial) -> bool:
-        """Whether every cut that the trial planned is proved."""
-        return trial.fault is not None and len(self.proved) == trial.fault.repeat and not self.unproved
+        """Whether everything that the programme was to do to the device is proved."""
+        return trial.fault is not None and len(self.proved) == trial.strokes and not self.unproved
 
     def ran_new(self, trial: Trial) -> list[Event]:
         """What shows that the new image ran, be it for one boot: what the device said of itself, or its console at start-up."""
@@ -204,7 +206,14 @@ def _undecidable(trial: Trial, seen: _Seen) -> Judgement | None:
         return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, "the trigger never fired, so no fault was delivered", seen.ends)
     if not seen.is_proved(trial):
         witness = [name for event in seen.unproved for name, value in event.data["evidence"].items() if value is False]
-        reason = f"the power cut is not proved ({', '.join(sorted(set(witness))) or 'no evidence'})"
+        if seen.unfired:
+            number = seen.unfired[0].data.get("n", 1)
+            reason = f"the trigger of what was to be done as number {number} never fired"
+            return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.unfired)
+        what = "power cut" if {fault.kind for fault in trial.faults} == {FaultKind.POWER_CUT} else "fault"
+        reason = f"the {what} is not proved ({', '.join(sorted(set(witness))) or 'no evidence'})"
+        hints = dict.fromkeys(str(event.data["hint"]) for event in seen.unproved if "hint" in event.data)
+        reason = "; ".join([reason, *hints])
         return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.unproved or seen.requested)
     return None
 

@@ -90,6 +90,10 @@ class Probe(Instrument, Protocol):
         """Pin reset; RESETREAS shows it."""
         ...
 
+    async def recover(self) -> None:
+        """Erase the whole chip, bootloader and UICR too, which also opens a chip with access port protection."""
+        ...
+
     async def protection(self) -> Protection:
         """What is guarded now.  It attaches without a reset and lets the firmware run on, unless the probe is attached already.
 
@@ -222,6 +226,14 @@ class Radio(Instrument, Protocol):
         ...
 
 
+class AimedSupply(PowerSupply, Protocol):
+    """A supply with `SupplyCapability.AIMED_CUT`: it makes a cut by its own clock."""
+
+    async def cut(self, delay_s: float, duration_s: float) -> float:
+        """Off after `delay_s`, on again `duration_s` later, each at most 60 s; returns when the command left the host."""
+        ...
+
+
 class Interferer(Instrument, Protocol):
     """A second radio that disturbs the first.  Only in a shielded enclosure.
 
@@ -250,10 +262,39 @@ class Attenuator(Instrument, Protocol):
 
 
 # ------------------------------------------------------------------------------------------------- flash operation count
+@dataclass(frozen=True, kw_only=True)
+class FlashOperation:
+    """One page erase, or one write of `words` words in a row.
+
+    `first` is the counter's reading when it began, at `started_s`; undisturbed it takes `duration_s`.  `progress` below 1 means that
+    the processor lost its power, or was held, when that share of it had been done.
+    """
+
+    erase: bool
+    address: int
+    words: int
+    first: int
+    started_s: float
+    duration_s: float
+    progress: float = 1.0
+
+
 class OperationCounter(Instrument, Protocol):
     """Counts the flash operations (page erases and word writes) of the SoC.  Only benches that can see them have one."""
 
     def count(self) -> int: ...
+
+    def begun(self) -> int:
+        """How many operations have begun since the bench was built, a write of many words being one."""
+        ...
+
+    def operations(self, since: int) -> Sequence[FlashOperation]:
+        """Those that have begun from number `since` on (0-based); one that is going on is shown as if it came to its end."""
+        ...
+
+    def power_failed_s(self) -> float | None:
+        """When VDD last fell below what the processor runs on; None while it never has."""
+        ...
 
     def erases(self) -> int:
         """Pages erased since the bench was built, by whomever, interrupted ones included."""

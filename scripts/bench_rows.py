@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rig.formats import ppk2
 from rig.model import Verdict
 from rig.store import Session
 from rig.virtual.ppk2 import CALIBRATION
+from scripts import report_rows
 from tests_hil import test_dfu_throughput as dfu
 from tests_hil import test_smp_throughput as smp
 from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
@@ -112,7 +113,30 @@ def ppk2_decoding() -> Row:
     return Row(name="decoding of a PPK2 stream against real time", value=value, unit="times", limit=10.0, at_most=False)
 
 
-ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial, partial(dfu_client, 0, 0.95), partial(dfu_client, 12, 0.85), ppk2_decoding)
+def small_report() -> Row:
+    value = report_rows.small().seconds
+    return Row(name="rig report of 3,200 trials, all default formats", value=value, unit="CPU s", limit=3.0)
+
+
+@cache
+def _large_report() -> report_rows.Measured:
+    return report_rows.large()
+
+
+def large_report() -> Row:
+    name = "rig report of 1,000,000 trials with ten phases each, from ten campaigns"
+    return Row(name=name, value=_large_report().seconds, unit="CPU s", limit=60.0)
+
+
+def large_report_memory() -> Row:
+    return Row(name="the same: largest memory", value=_large_report().peak_mb, unit="MB", limit=2000.0)
+
+
+def large_report_page() -> Row:
+    return Row(name="the same: size of the page", value=_large_report().page_mb, unit="MB", limit=3.0)
+
+
+ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial, partial(dfu_client, 0, 0.95), partial(dfu_client, 12, 0.85), ppk2_decoding, small_report, large_report, large_report_memory, large_report_page)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from rig.scenario import Scenario
 
 REPOSITORY = Path(__file__).parents[1]
 SHIPPED = REPOSITORY / "tests_hil" / "scenarios"
+PRODUCTS = REPOSITORY / "products"
 
 BOARDS = """\
 bench: {driver: lab}

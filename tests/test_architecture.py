@@ -13,7 +13,7 @@ ROWS = (
     {"errors"},
     {"product", "fault"},
     {"model"},
-    {"ports", "scenario", "formats", "gates", "practices"},
+    {"ports", "scenario", "formats", "gates", "practices", "coverage"},
     {"journal", "drivers", "virtual"},
     {"config", "plan", "bench", "inject", "ota", "images", "judge", "accept", "store"},
     {"run", "report", "doctor"},
@@ -22,12 +22,13 @@ ROWS = (
 """From bottom to top.  A part imports rows below its own, never a neighbour, never upwards."""
 
 ALLOWED_ONLY = {
-    "plan": {"model", "errors", "scenario"},
+    "plan": {"model", "errors", "scenario", "coverage"},
+    "coverage": {"model", "errors"},
     "judge": {"model", "errors", "practices"},
     "practices": {"model", "product", "errors"},
     "accept": {"model", "errors"},
     "journal": {"model", "errors"},
-    "report": {"store", "accept", "gates", "judge", "model", "errors", "formats"},
+    "report": {"store", "accept", "gates", "judge", "model", "product", "practices", "errors", "formats", "coverage"},
     "ota": {"ports", "model", "errors", "formats"},
     "formats": {"errors", "model"},
     "doctor": {"drivers", "store", "model", "errors"},

@@ -112,18 +112,17 @@ def test_scenario_file_becomes_a_scenario(tmp_path: Path) -> None:
     loaded = scenario(tmp_path, text)
 
     control, upload, install = loaded.faults
-    assert (control.cut, control.share, control.stratum) == (None, 2, "control")
-    assert upload.cut is not None
-    assert upload.cut.trigger.kind is TriggerKind.CHUNK
-    assert upload.cut.trigger.phase is Phase.UPLOAD
-    assert upload.cut.trigger.count == Uniform(low=1, high="all")
-    assert upload.cut.trigger.offset_s == Fixed(value=0.0)
-    assert upload.cut.off_s == Choice(values=(0.001, 0.035))
-    assert install.cut is not None
-    assert install.cut.trigger.offset_s == Uniform(low=0.0, high=5.0)
+    assert (control.programme, control.share, control.stratum) == ((), 2, "control")
+    (cut,) = upload.programme
+    assert cut.trigger.kind is TriggerKind.CHUNK
+    assert cut.trigger.phase is Phase.UPLOAD
+    assert cut.trigger.count == Uniform(low=1, high="all")
+    assert cut.trigger.offset_s == Fixed(value=0.0)
+    assert cut.off_s == Choice(values=(0.001, 0.035))
+    assert install.programme[0].trigger.offset_s == Uniform(low=0.0, high=5.0)
     assert install.stratum == "install"
     assert loaded.images.new.source("nrf52832") == ImageBuild(version="1.1.0", size=65536)
-    assert (loaded.request, loaded.confirm, loaded.staged, loaded.again) == (Request.TEST, True, 0.0, 0.0)
+    assert (loaded.request, loaded.confirm, loaded.staged, loaded.again) == (Request.TEST, True, None, 0.0)
     assert loaded.limits == Limits()
 
 
@@ -141,8 +140,7 @@ def test_every_kind_of_trigger(tmp_path: Path, trigger: str, kind: TriggerKind, 
     loaded = scenario(tmp_path, edited(SCENARIO, "{phase: install}", trigger))
 
     fault = loaded.faults[1]
-    assert fault.cut is not None
-    assert (fault.cut.trigger.kind, fault.cut.trigger.phase, fault.stratum) == (kind, phase, stratum)
+    assert (fault.programme[0].trigger.kind, fault.programme[0].trigger.phase, fault.stratum) == (kind, phase, stratum)
 
 
 def test_again_is_done_in_all_trials_unless_said_otherwise(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import re
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -13,13 +14,14 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from rig import config
-from rig.config import schema_boards, schema_images, schema_scenario
+from rig.config import schema_boards, schema_images, schema_product, schema_scenario
 from rig.config.schema_parts import Strict
 from rig.drivers import CLOCKS_OF_BENCH, DRIVERS, load, resolve
 from rig.errors import ConfigError
 from rig.model import InstrumentSpec, Limits
 from rig.scenario import Place
 from tests.config_files import (
+    PRODUCTS,
     REPOSITORY,
     SCENARIO,
     SHIPPED,
@@ -32,11 +34,18 @@ from tests.config_files import (
 
 def all_models(model: type[Strict]) -> set[type[Strict]]:
     """Every model of the module that defines `model`, so that none can be forgotten."""
-    modules = (schema_boards,) if model.__module__ == schema_boards.__name__ else (schema_scenario, schema_images)
+    modules = (schema_scenario, schema_images) if model.__module__ == schema_scenario.__name__ else (sys.modules[model.__module__],)
     return {item for module in modules for item in vars(module).values() if isinstance(item, type) and issubclass(item, Strict) and item is not Strict}
 
 
-@pytest.mark.parametrize(("kind", "root"), [("boards", schema_boards.BoardsDocument), ("scenario", schema_scenario.ScenarioDocument)])
+ROOTS: dict[config.json_schema.Kind, type[Strict]] = {
+    "boards": schema_boards.BoardsDocument,
+    "scenario": schema_scenario.ScenarioDocument,
+    "product": schema_product.ProductDocument,
+}
+
+
+@pytest.mark.parametrize(("kind", "root"), ROOTS.items())
 def test_json_schema_is_whole(kind: config.json_schema.Kind, root: type[Strict]) -> None:
     schema = json.loads(config.schema_json(kind))
 
@@ -109,11 +118,16 @@ def plain(path: Path):
 
 
 def test_shipped_files_satisfy_the_json_schema() -> None:
-    boards_schema, scenario_schema = (json.loads(config.schema_json(kind)) for kind in ("boards", "scenario"))
-
-    assert accepts(boards_schema, boards_schema, plain(REPOSITORY / "boards.yaml"))
-    for path in SHIPPED.glob("*.yaml"):
-        assert accepts(scenario_schema, scenario_schema, plain(path)), path
+    files = {
+        "boards": [REPOSITORY / "boards.yaml", *PRODUCTS.glob("*/boards.yaml")],
+        "scenario": [*SHIPPED.rglob("*.yaml")],
+        "product": [*PRODUCTS.glob("*/product.yaml")],
+    }
+    for kind in config.SCHEMA_KINDS:
+        schema = json.loads(config.schema_json(kind))
+        assert files[kind]
+        for path in files[kind]:
+            assert accepts(schema, schema, plain(path)), path
 
 
 @pytest.mark.parametrize(("old", "new"), [("seed: 1", "sead: 1"), ("{phase: install}", "{phase: instal}"), ("off_ms: 500", "off_ms: 0"), ("- none", "- nothing")])
@@ -122,6 +136,21 @@ def test_json_schema_refuses_what_loading_refuses(tmp_path: Path, old: str, new:
 
     assert accepts(schema, schema, plain(write(tmp_path, "good.yaml", SCENARIO)))
     assert not accepts(schema, schema, plain(write(tmp_path, "bad.yaml", edited(SCENARIO, old, new))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("product: p", "prodact: p"), ("channel: {security: open}", "channel: {security: close}"), ("boot_s: 2", "boot_s: 0"), ("a1b2", "A1B2")],
+)
+def test_json_schema_of_products_refuses_what_loading_refuses(tmp_path: Path, old: str, new: str) -> None:
+    schema = json.loads(config.schema_json("product"))
+    text = (
+        "product: p\nprotocol: smp\nencryption: {policy: none}\nchannel: {security: open}\nprotection: {readback: true}\n"
+        "budgets: {boot_s: 2}\nsignals: {service: 0000a1b2-0000-1000-8000-00805f9b34fb}\n"
+    )
+
+    assert accepts(schema, schema, plain(write(tmp_path, "good.yaml", text)))
+    assert not accepts(schema, schema, plain(write(tmp_path, "bad.yaml", edited(text, old, new))))
 
 
 def documented(name: str, field: FieldInfo) -> str:
@@ -133,12 +162,12 @@ def documented(name: str, field: FieldInfo) -> str:
         shown = "see below" if isinstance(default, Strict) else "empty"
     else:
         shown = f"`{default if isinstance(default, str) else json.dumps(default)}`".replace("|", "\\|")
-    return f"| `{name}` | {shown} | {field.description} |"
+    return f"| `{name}` | {shown} | {' '.join((field.description or '').split())} |"
 
 
 @pytest.mark.parametrize(
     "model",
-    sorted({*all_models(schema_boards.BoardsDocument), *all_models(schema_scenario.ScenarioDocument)}, key=lambda model: model.__name__),
+    sorted({model for root in ROOTS.values() for model in all_models(root)}, key=lambda model: model.__name__),
 )
 def test_every_key_is_documented_with_its_default_and_its_meaning(model: type[Strict]) -> None:
     rows = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8").splitlines()

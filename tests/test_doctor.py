@@ -353,6 +353,14 @@ def test_pyocd_and_nrfutil(computer: Computer) -> None:
     assert (computer.finding(Part.PYOCD).says, computer.finding(Part.NRFUTIL).says) == ("0.42.0", "8.1.1")
 
 
+def test_the_libraries_of_instruments_are_really_imported(computer: Computer) -> None:
+    computer.library("pyvisa_py", "0.8.1")
+    computer.library("pyjoulescope_driver", "2.2.12", __init__="raise OSError('libudev.so.1: cannot open')")
+    visa, joulescope = (computer.finding(part) for part in (Part.PYVISA, Part.JOULESCOPE))
+    assert (visa.status, visa.says) == (Status.OK, "0.8.1")
+    assert (joulescope.status, "libudev.so.1" in joulescope.says) == (Status.MISSING, True)
+
+
 def test_nrfutil_alone_drives_no_probe(computer: Computer) -> None:
     computer.program("nrfutil", "[ \"$1\" = device ] && exit 1; echo 'nrfutil 8.1.1'")
     found = computer.finding(Part.NRFUTIL)

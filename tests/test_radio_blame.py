@@ -8,8 +8,8 @@ import pytest
 from bleak.exc import BleakDBusError, BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
 
 from rig.drivers import radio_bleak
-from rig.drivers.radio_bleak import PAIRING_GROUP, BleakLink, BleakRadio
-from rig.errors import InstrumentError, LinkLost, NoReply, NotFound, Refused, RigError
+from rig.drivers.radio_bleak import BleakLink, BleakRadio
+from rig.errors import PAIRING_GROUP, InstrumentError, LinkLost, NoReply, NotFound, Refused, RigError
 from rig.ports import Advertisement
 from rig.virtual.clock import loop_factory
 

@@ -25,7 +25,7 @@ TOO_WIDE = """
 (async () => {
   const found = [], width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth > width) found.push('the page is ' + document.documentElement.scrollWidth + ' wide');
-  const scrolls = e => { const s = e.closest('.scroll, nav, pre'); return s && getComputedStyle(s).overflowX !== 'visible'; };
+  const scrolls = e => { const s = e.closest('.scroll, nav > div, pre'); return s && getComputedStyle(s).overflowX !== 'visible'; };
   for (const e of document.querySelectorAll('body *')) {
     const box = e.getBoundingClientRect();
     if (!box.width || e.closest('.vh, .skip, svg') || scrolls(e)) continue;

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from rig.drivers.radio_bleak import PAIRING_GROUP, BleakRadio
-from rig.errors import Refused
+from rig.drivers.radio_bleak import BleakRadio
+from rig.errors import PAIRING_GROUP, Refused
 from rig.ports import GattLink
 from rig.virtual.air import CURRENT_AIR, Air
 from rig.virtual.ble_peripheral import BlePeripheral, Bond, Characteristic, Security, Service

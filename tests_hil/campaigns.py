@@ -10,6 +10,7 @@ from typing import Any
 from rig.config import load
 from rig.model import Judgement, Trial
 from rig.run.prepare import create_campaign
+from rig.run.rounds import run_in_rounds
 from rig.run.single import run_one
 from rig.store import Campaign, Session
 
@@ -72,8 +73,10 @@ def run_trial(session: Session, trial: Trial) -> Judgement:
 def run_campaign(folder: Path, scenario: Path, boards: Path, *, trials: int | None = None, clock: str = "virtual") -> list[Judgement]:
     """Plan and run everything; returns the judgements in the order of the plan."""
     campaign = plan_campaign(folder, scenario, boards, trials=trials, clock=clock)
+    judgements: list[Judgement] = []
     with Session(campaign) as session:
-        return [run_trial(session, trial) for trial in campaign.plan.trials]
+        run_in_rounds(session, lambda: judgements.extend(run_trial(session, trial) for trial in campaign.pending_trials()))
+    return judgements
 
 
 def scenario_file(folder: Path, **changes: Any) -> Path:

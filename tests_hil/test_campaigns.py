@@ -62,8 +62,10 @@ def test_back_powering_is_found_out(tmp_path: Path) -> None:
     cut = {"power_cut": {"trigger": {"phase": "install"}, "offset_ms": 500, "off_ms": 500}}
     boards = boards_file(tmp_path, only="nrf52840", power={"back_power_mv": 1900})
     (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[cut]), boards)
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert "vdd_was_low" in judgement.reason
+    assert judgement.verdict is Verdict.ERROR
+    assert "dk1.supply: was switched off" in judgement.reason
+    assert judgement.fault_requested
+    assert not judgement.fault_proved
 
 
 def test_a_trigger_that_never_fires_is_inconclusive(tmp_path: Path) -> None:

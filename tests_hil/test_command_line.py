@@ -67,7 +67,8 @@ def test_a_broken_rig_is_inconclusive(tmp_path: Path) -> None:
     boards = boards_file(tmp_path, power={"back_power_mv": 1900})
     done = rig("run", scenario_file(tmp_path, faults=[CUT], trials=2), "--boards", boards, "--out", "c", folder=tmp_path)
     assert done.returncode == 2
-    assert "INCONCLUSIVE" in done.stdout
+    assert "NOT DECIDED" in done.stdout
+    assert "dk1.supply" in done.stderr
 
 
 @pytest.mark.parametrize(

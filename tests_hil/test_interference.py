@@ -219,6 +219,18 @@ def test_a_central_leaves_the_channels_of_a_wifi_and_comes_back() -> None:
     assert after == pytest.approx(before, rel=0.03)
 
 
+def test_a_slow_link_takes_longer_to_announce_a_map_than_to_look_again() -> None:
+    """Forty intervals of 100 ms are four looks; none of them may start the announcement anew."""
+
+    async def test(scene: Scene) -> int:
+        await scene.connect()
+        Spectrum(scene.air).emit(wifi(20.0))
+        await asyncio.sleep(10.0)
+        return len(used_channels(scene))
+
+    assert 20 <= run(test, radio={"interval_ms": 100.0}) <= 30
+
+
 def test_interference_nearly_everywhere_leaves_two_channels_or_ends_the_link() -> None:
     """Telling the board takes packets that arrive; where they come too late, the two are parted for good."""
     survived = 0

@@ -23,6 +23,7 @@ from rig.run import again
 from rig.run.campaign import CampaignRun
 from rig.run.prepare import create_campaign, plan_trials
 from rig.run.progress import Progress
+from rig.run.rounds import run_in_rounds
 from rig.store import Campaign, Session
 
 _SCENARIOS = click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO…")
@@ -90,13 +91,15 @@ def plan(
         configuration = config.load(boards, scenarios, product=product)
         dealt = plan_trials(configuration, Path(folder), seed=seed, trials=trials)
     counts: dict[tuple[str, str], dict[str, int]] = {}
-    for trial in dealt:
+    for trial in dealt.trials:
         row = counts.setdefault((trial.scenario, trial.stratum), {})
         row[trial.board] = row.get(trial.board, 0) + 1
     for (scenario, stratum), by_board in counts.items():
         spread = "  ".join(f"{board} {number}" for board, number in sorted(by_board.items()))
         click.echo(f"{scenario:28} {stratum:16} {sum(by_board.values()):5}   {spread}")
-    click.echo(f"{len(dealt)} trials")
+    click.echo(f"{len(dealt.trials)} trials")
+    for aimed in dealt.aimed:
+        click.echo(f"{aimed.scenario:28} at most {aimed.budget} more on {aimed.soc}, planned in rounds ({aimed.plan})")
     _tell_left_out(configuration.left_out)
 
 
@@ -141,6 +144,8 @@ def run(
 @_JOBS
 def resume(directory: Path, jobs: int | None) -> None:
     """Run what is still pending in the campaign at DIR.  Judged trials stay; interrupted attempts are kept aside and run anew.
+
+    A board that was quarantined is tried again: its recovery ladder first, then its trials.
 
     \b
     Example:  rig resume reports/20261122-221500-smp-demo
@@ -195,9 +200,9 @@ def replay(directory: Path, trial: str, times: int) -> None:
 
 
 @click.command(short_help="Print the JSON Schema of a kind of file.")
-@click.argument("kind", type=click.Choice(["boards", "scenario"]), required=False)
+@click.argument("kind", type=click.Choice(config.SCHEMA_KINDS), required=False)
 def schema(kind: Any) -> None:
-    """Print the JSON Schema of boards files or scenario files, for editors; without KIND, an object with both.
+    """Print the JSON Schema of boards, scenario or product files, for editors; without KIND, an object with all of them.
 
     \b
     Example:  rig schema boards > boards.schema.json
@@ -205,7 +210,7 @@ def schema(kind: Any) -> None:
     if kind is not None:
         click.echo(config.schema_json(kind))
     else:
-        click.echo(json.dumps({name: json.loads(config.schema_json(name)) for name in ("boards", "scenario")}, indent=2))
+        click.echo(json.dumps({name: json.loads(config.schema_json(name)) for name in config.SCHEMA_KINDS}, indent=2))
 
 
 # ------------------------------------------------------------------------------------------------------------------- steps
@@ -250,12 +255,20 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
     with Session(campaign) as session:
         for note in session.notes:
             click.echo(note)
-        try:
+
+        def run_pending() -> None:
             with Progress(campaign) as progress:
-                CampaignRun(session=session, jobs=wanted, progress=progress.advance).run()
+                CampaignRun(session=session, jobs=wanted, progress=progress.advance, rescued=progress.rescue).run()
+
+        try:
+            run_in_rounds(session, run_pending)
         except KeyboardInterrupt:
             click.echo(f"\nstopped; nothing is lost.  Go on with: rig resume {campaign.path}", err=True)
             sys.exit(EXIT_INTERRUPTED)
+    for board, recovery in campaign.quarantined().items():
+        number = len(recovery.not_run)
+        click.echo(f"{board} is quarantined, {number} of its trials were not run: {recovery.quarantine}")
+        click.echo(f"    when it is mended, go on with: rig resume {campaign.path}")
     sys.exit(conclude([campaign.path]))
 
 

@@ -24,7 +24,7 @@ from rig.config.yaml_source import Document, Node, key_path, merged
 from rig.drivers import MODEL_CHECKS, resolve
 from rig.errors import ConfigError
 from rig.formats.soc import PAGE_SIZE, SOCS
-from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol, Region
+from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol, RecoveryPolicy, Region, Rung
 
 _WHOLE = frozenset({"memory"})
 _SELECTORS = ("driver", "class")
@@ -132,6 +132,7 @@ def _read_board(node: Node, document: Document, bench: InstrumentSpec | None) ->
     _check_voltage(entry, node, document)
     _check_address(entry, node, document)
     _check_dfu_port(entry, node, document)
+    _check_recovery(entry, node, document)
     if not entry.complete:
         return None
     board = _board(entry.model)
@@ -159,6 +160,9 @@ def _board(entry: BoardEntry) -> Board:
         dfu_port=entry.dfu_port,
         production=entry.production,
         sacrificial=entry.sacrificial,
+        recovery=RecoveryPolicy(
+            rungs=entry.recovery.rungs, patience_s=entry.recovery.patience_s, errors_in_a_row=entry.recovery.errors_in_a_row
+        ),
         model=entry.model,
     )
 
@@ -212,6 +216,12 @@ def _check_dfu_port(entry: Checked[BoardEntry], node: Node, document: Document) 
     if entry.has("protocol", "dfu_port") and entry.model.dfu_port is not None and entry.model.protocol is not Protocol.SECURE_DFU:
         at = node.child("dfu_port") or node
         document.report(at.at, key=key_path(at.loc), reason=f"a board of protocol {entry.model.protocol} has no serial bootloader")
+
+
+def _check_recovery(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
+    if entry.has("recovery") and Rung.RECOVER in entry.model.recovery.rungs and not (entry.has("sacrificial") and entry.model.sacrificial):
+        at = node.at_loc(("recovery", "rungs")) or node
+        document.report(at.at, key=key_path(at.loc), reason="recover erases the whole chip, so that the board must be `sacrificial: true`")
 
 
 def _check_voltage(entry: Checked[BoardEntry], node: Node, document: Document) -> None:

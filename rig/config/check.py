@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from rig.config import capabilities
 from rig.config.boards import BoardsFile, known_board
-from rig.drivers import RECOVERY_ONLY
 from rig.errors import ConfigError, Problem
 from rig.formats import compatibility, mcuboot_image
 from rig.formats.soc import PAGE_SIZE
-from rig.model import Board, Protocol, TriggerKind
+from rig.model import Board, Protocol
 from rig.scenario import ImageBuild, ImageChoice, ImagePath, Images, ImageSource, Scenario
 
 
@@ -26,7 +26,7 @@ def check(boards: BoardsFile, scenarios: tuple[Scenario, ...]) -> None:
                 reason += f" and {' or '.join(scenario.boards.socs)}"
             found.append(_problem(scenario, "boards", "scenario", reason=reason))
         for board in candidates:
-            found += [*_coverage(scenario, board), *_images(scenario, board), *_sight(scenario, board), *_cutting(scenario, board)]
+            found += [*_coverage(scenario, board), *_images(scenario, board), *_capability(scenario, board)]
         problems += dict.fromkeys(found)
     if problems:
         raise ConfigError(problems)
@@ -63,22 +63,10 @@ def _coverage(scenario: Scenario, board: Board) -> Iterator[Problem]:
             yield _problem(scenario, f"images.{role}", reason=reason, hint="add it, or restrict the scenario with `boards:`")
 
 
-def _sight(scenario: Scenario, board: Board) -> Iterator[Problem]:
-    """A trigger on flash operations needs something that sees them."""
-    for index, fault in enumerate(scenario.faults):
-        if fault.cut and fault.cut.trigger.kind is TriggerKind.FLASH_OPERATION and board.counter is None:
-            reason = f"board {board.name!r} has no counter, so that nobody sees its flash operations"
-            yield _problem(scenario, f"faults[{index}].power_cut.trigger.flash_operation", f"faults[{index}]", reason=reason)
-
-
-def _cutting(scenario: Scenario, board: Board) -> Iterator[Problem]:
-    """A plug on the wall cannot cut a power supply in the middle of a flash write."""
-    if board.supply.driver in RECOVERY_ONLY:
-        for index, fault in enumerate(scenario.faults):
-            if fault.cut:
-                reason = f"the supply {board.supply.driver!r} of board {board.name!r} is for recovery only; it cannot time a cut"
-                hint = "use a ppk2 or a switch, or restrict the scenario with `boards:`"
-                yield _problem(scenario, f"faults[{index}].power_cut", f"faults[{index}]", reason=reason, hint=hint)
+def _capability(scenario: Scenario, board: Board) -> Iterator[Problem]:
+    """What the faults need and the board's instruments do not offer."""
+    for lack in capabilities.lacking(scenario, board):
+        yield _problem(scenario, *lack.keys, reason=lack.reason, hint=lack.hint)
 
 
 def _roles(images: Images) -> Iterator[tuple[str, ImageChoice]]:

@@ -1,26 +1,38 @@
-"""JSON Schema of both files, for editors that complete and check while one types."""
+"""JSON Schema of every kind of file, for editors that complete and check while one types."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rig.config.schema_boards import BoardEntry, BoardsDocument
+from rig.config.schema_product import ProductDocument
 from rig.config.schema_scenario import ScenarioDocument
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
 _PARTIAL = "Part"
 
-Kind = Literal["boards", "scenario"]
+Kind = Literal["boards", "scenario", "product"]
+SCHEMA_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def schema_json(kind: Kind) -> str:
-    """The schema of a boards file or a scenario file as JSON text (draft 2020-12)."""
-    schema = _boards() if kind == "boards" else ScenarioDocument.model_json_schema()
+    """The schema of a boards, scenario or product file as JSON text (draft 2020-12)."""
+    schema = _schema(kind)
     _describe(schema, schema["$defs"])
     return json.dumps({"$schema": _DIALECT} | schema, indent=2) + "\n"
+
+
+def _schema(kind: Kind) -> dict[str, Any]:
+    match kind:
+        case "boards":
+            return _boards()
+        case "scenario":
+            return ScenarioDocument.model_json_schema()
+        case "product":
+            return ProductDocument.model_json_schema()
 
 
 def _boards() -> dict[str, Any]:

@@ -9,26 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rig.config import scenario_images, schema_images
+from rig.config import scenario_faults, scenario_images, schema_images
 from rig.config import schema_scenario as schema
 from rig.config.problems import Checked, checked
 from rig.config.yaml_source import Document, Loc, Node, key_path
 from rig.errors import ConfigError
 from rig.formats import encryption_key, mcuboot_image, signing_key
-from rig.model import Acceptance, Expectation, Limits, Phase, Protocol, Request, TriggerKind
-from rig.scenario import (
-    BoardSelection,
-    Bound,
-    Choice,
-    Draw,
-    FaultShare,
-    Fixed,
-    Place,
-    PowerCutTemplate,
-    Scenario,
-    TriggerTemplate,
-    Uniform,
-)
+from rig.model import Acceptance, Expectation, Limits, Protocol, Request
+from rig.scenario import BoardSelection, Place, Scenario
 
 MAX_IMAGE_SIZE = 4 * 1024 * 1024
 _KEYS: Mapping[str, Callable[[bytes], object]] = {"key": signing_key.load, "encryption_key": encryption_key.load}
@@ -76,7 +64,7 @@ def _scenario(entry: schema.ScenarioDocument, document: Document) -> Scenario:
         confirm=entry.update.confirm,
         staged=entry.update.staged,
         again=float(again) if entry.update.again is None else entry.update.again,
-        faults=tuple(_fault(fault) for fault in entry.faults),
+        faults=tuple(scenario_faults.share(fault) for fault in entry.faults),
         trials=entry.trials,
         seed=entry.seed,
         limits=Limits(**entry.limits.model_dump()),
@@ -94,51 +82,6 @@ def _selection(entry: Any) -> BoardSelection:
     if isinstance(entry, schema.SocSelection):
         return BoardSelection(socs=entry.soc)
     return BoardSelection() if entry == "all" else BoardSelection(names=entry)
-
-
-def _fault(entry: Any) -> FaultShare:
-    if isinstance(entry, schema.ControlEntry):
-        return FaultShare(cut=None, share=entry.none.share)
-    if not isinstance(entry, schema.PowerCutEntry):
-        return FaultShare(cut=None)
-    cut = entry.power_cut
-    template = PowerCutTemplate(
-        trigger=_trigger(cut.trigger, cut.offset_ms),
-        off_s=_draw(cut.off_ms, per=1000),
-        repeat=cut.repeat,
-        on_s=_draw(cut.on_ms, per=1000) if cut.on_ms is not None else Fixed(value=0.0),
-    )
-    return FaultShare(cut=template, share=cut.share)
-
-
-def _trigger(entry: schema.Trigger, offset_ms: Any) -> TriggerTemplate:
-    offset = _draw(offset_ms, per=1000)
-    if entry.console is not None:
-        count = _draw(entry.count if entry.count is not None else 1)
-        kind = TriggerKind.CONSOLE
-        return TriggerTemplate(kind=kind, phase=entry.phase, count=count, pattern=entry.console, offset_s=offset)
-    for kind in (TriggerKind.CHUNK, TriggerKind.BYTE, TriggerKind.FLASH_OPERATION):
-        count_entry = getattr(entry, kind.value)
-        if count_entry is not None:
-            phase = entry.phase if kind is TriggerKind.FLASH_OPERATION else Phase.UPLOAD
-            return TriggerTemplate(kind=kind, phase=phase, count=_draw(count_entry), offset_s=offset)
-    kind = TriggerKind.TIME if entry.time else TriggerKind.PHASE
-    return TriggerTemplate(kind=kind, phase=entry.phase, offset_s=offset)
-
-
-def _draw(entry: Any, *, per: int | None = None) -> Draw:
-    """`entry` as a draw; with `per` its numbers are times, so many to the second."""
-
-    def value(given: Any) -> Bound:
-        bound: Bound = given if per is None else given / per
-        return bound
-
-    if isinstance(entry, schema.UniformCount | schema.UniformDelay | schema.UniformDuration):
-        low, high = entry.uniform
-        return Uniform(low=value(low), high=value(high))
-    if isinstance(entry, schema.ChoiceCount | schema.ChoiceDelay | schema.ChoiceDuration):
-        return Choice(values=tuple(value(given) for given in entry.choice))
-    return Fixed(value=value(entry))
 
 
 def _places(document: Document) -> dict[str, Place]:
@@ -285,28 +228,13 @@ def _check_images(entry: Checked[schema.ScenarioDocument], document: Document) -
 
 
 def _check_faults(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
-    """Every entry must get a trial, and no offset may wait longer than a trial may take."""
+    """Every entry must get a trial, and each fault must make sense by itself."""
     if not entry.has("faults"):
         return
-    faults = [_fault(fault) for fault in entry.model.faults]
+    faults = entry.model.faults
     if entry.has("trials") and entry.model.trials < len(faults):
         _report(document, "trials", reason=f"{entry.model.trials} trials are too few to meet each of the {len(faults)} faults once")
-    for index, fault in enumerate(faults):
-        if fault.cut is None or not entry.has("limits"):
-            continue
-        offset = fault.cut.trigger.offset_s
-        longest = offset.high if isinstance(offset, Uniform) else max(offset.values) if isinstance(offset, Choice) else offset.value
-        if isinstance(longest, float) and longest >= entry.model.limits.trial_s:
-            reason = f"waits up to {longest:g} s, but a trial ends after {entry.model.limits.trial_s:g} s"
-            _report(document, "faults", index, "power_cut", "offset_ms", reason=reason)
-        if fault.cut.trigger.kind is TriggerKind.FLASH_OPERATION and _has_all(fault.cut.trigger.count):
-            reason = "nobody knows beforehand how many flash operations an update takes"
-            _report(document, "faults", index, "power_cut", "trigger", "flash_operation", reason=reason, hint="give a number")
-        if fault.cut.trigger.kind is TriggerKind.CONSOLE and _has_all(fault.cut.trigger.count):
-            reason = "nobody knows beforehand how often the line appears"
-            _report(document, "faults", index, "power_cut", "trigger", "count", reason=reason, hint="give a number")
-
-
-def _has_all(draw: Draw) -> bool:
-    values = draw.values if isinstance(draw, Choice) else (draw.low, draw.high) if isinstance(draw, Uniform) else (draw.value,)
-    return "all" in values
+    limits = Limits(**entry.model.limits.model_dump()) if entry.has("limits") else None
+    protocol = entry.model.protocol if entry.has("protocol") else None
+    for found in scenario_faults.contradictions(faults, limits=limits, protocol=protocol):
+        _report(document, "faults", *found.place, reason=found.reason, hint=found.hint)

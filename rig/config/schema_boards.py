@@ -18,7 +18,7 @@ from rig.config.schema_supplies import (
     SwitchSupply,
     UhubctlSupply,
 )
-from rig.model import ConsoleSignals, Protocol
+from rig.model import ConsoleSignals, Protocol, RecoveryPolicy, Rung
 
 Soc = Literal["nrf52832", "nrf52833", "nrf52840"]
 
@@ -272,6 +272,17 @@ class Signals(Strict):
     """Regular expression: the application serves again."""
 
 
+class Recovery(Strict):
+    """What the rig does by itself after a trial that it lost on the board."""
+
+    rungs: Annotated[tuple[Rung, ...], Field(min_length=1, max_length=5)] = RecoveryPolicy.rungs
+    """Steps in their order: reopen, re-enumerate, pin-reset, recover (erases the whole chip; only sacrificial boards), power-cycle."""
+    patience_s: Annotated[float, Field(ge=0, le=300)] = RecoveryPolicy.patience_s
+    """How long re-enumerate waits for an instrument to come back, in seconds, 0 to 300."""
+    errors_in_a_row: Annotated[int, Field(ge=1, le=100)] = RecoveryPolicy.errors_in_a_row
+    """Lost trials in a row after which the board is quarantined, 1 to 100."""
+
+
 class BoardEntry(Strict):
     """One board and its wiring."""
 
@@ -307,6 +318,8 @@ class BoardEntry(Strict):
     """Whether this is a unit as it is delivered: the rig only looks at it, and never writes to it; false when left out."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
+    recovery: Recovery = Recovery()
+    """What the rig does by itself after a trial that it lost on this board."""
     model: Annotated[dict[str, Any], Field(default_factory=dict)]
     """Virtual boards only: bootloader, application and parts, as the virtual bench documents them."""
 

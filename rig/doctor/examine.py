@@ -51,7 +51,16 @@ def examine(machine: Machine, boards: Sequence[Board] | None, *, reports: Path) 
             },
         ),
         ("Bluetooth", {Part.DBUS: bluetooth.dbus, Part.BLUEZ: bluetooth.bluez, Part.ADAPTERS: bluetooth.adapters}),
-        ("Serial and USB", {Part.SERIAL: instruments.serial_ports, Part.PPK2: instruments.ppk2, Part.HUBS: instruments.hubs}),
+        (
+            "Instruments",
+            {
+                Part.SERIAL: instruments.serial_ports,
+                Part.PPK2: instruments.ppk2,
+                Part.HUBS: instruments.hubs,
+                Part.PYVISA: instruments.pyvisa,
+                Part.JOULESCOPE: instruments.joulescope,
+            },
+        ),
         (
             "Debug probes",
             {

@@ -29,6 +29,8 @@ class Part(StrEnum):
     SERIAL = "serial ports"
     PPK2 = "PPK2"
     HUBS = "USB hubs"
+    PYVISA = "PyVISA"
+    JOULESCOPE = "Joulescope library"
     JLINK_LIBRARY = "J-Link library"
     JLINK = "J-Link"
     UDEV = "udev rules"

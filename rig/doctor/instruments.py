@@ -10,11 +10,13 @@ from pathlib import Path
 from rig.doctor.bluetooth import first_line
 from rig.doctor.finding import Finding, Part, missing, ok, warn
 from rig.doctor.machine import Machine, SerialPort
+from rig.doctor.probes import importable
 
 _PPK2 = (0x1915, 0xC00A)
 _PPK2_PORTS = 2
 _PPK2_COMMANDS = 1
 """USB interface of the kit's command port."""
+_HUB = re.compile(r"^Current status for hub (\S+)", re.MULTILINE)
 
 
 def serial_ports(machine: Machine) -> Finding:
@@ -37,7 +39,7 @@ def permission_fix(machine: Machine, device: Path) -> str:
 
 def ppk2(machine: Machine) -> Finding:
     """Every Power Profiler Kit II shows both of its ports; says which one takes commands."""
-    kits = _kits(machine.serial_ports())
+    kits = power_kits(machine.serial_ports())
     if not kits:
         return missing(Part.PPK2, "none (USB 1915:C00A)", "plug the kit's USB DATA/POWER port in and switch it on")
     lines, broken = [], False
@@ -51,7 +53,8 @@ def ppk2(machine: Machine) -> Finding:
     return ok(Part.PPK2, says)
 
 
-def _kits(ports: Sequence[SerialPort]) -> dict[str, list[SerialPort]]:
+def power_kits(ports: Sequence[SerialPort]) -> dict[str, list[SerialPort]]:
+    """The ports of each Power Profiler Kit II, by the kit's serial number."""
     kits: defaultdict[str, list[SerialPort]] = defaultdict(list)
     for port in ports:
         if (port.vid, port.pid) == _PPK2:
@@ -71,12 +74,17 @@ def is_wrong_ppk2_port(port: SerialPort) -> bool:
     return port.vid is not None
 
 
+def hub_locations(machine: Machine) -> list[str]:
+    """The hubs that uhubctl can switch, by its own names for them; none where it is not installed."""
+    return _HUB.findall(machine.run("uhubctl").text) if machine.find("uhubctl") is not None else []
+
+
 def hubs(machine: Machine) -> Finding:
     """Whether uhubctl can switch a USB hub.  It lies in /usr/sbin on Debian, which is not on everybody's PATH."""
     if machine.find("uhubctl") is None:
         return missing(Part.HUBS, "no uhubctl on the PATH", "sudo apt install uhubctl, and have /usr/sbin on the PATH")
     answer = machine.run("uhubctl")
-    found = re.findall(r"^Current status for hub (\S+)", answer.text, re.MULTILINE)
+    found = _HUB.findall(answer.text)
     if found:
         return ok(Part.HUBS, f"uhubctl can switch {', '.join(found)}")
     if "permission" in answer.text.lower():
@@ -84,3 +92,13 @@ def hubs(machine: Machine) -> Finding:
     if answer.code is None:
         return missing(Part.HUBS, f"uhubctl: {first_line(answer.text)}", "unplug hubs until it answers, to find the one that hangs")
     return missing(Part.HUBS, "uhubctl finds no hub that it can switch", "few hubs can; its README lists them")
+
+
+def pyvisa(machine: Machine) -> Finding:
+    """What speaks to SCPI supplies can be imported, with the VISA library that comes with it."""
+    return importable(machine, Part.PYVISA, "pyvisa_py", "scripts/setup instruments")
+
+
+def joulescope(machine: Machine) -> Finding:
+    """The library can be imported; whether it may use the instrument is a matter of its udev rules."""
+    return importable(machine, Part.JOULESCOPE, "pyjoulescope_driver", "scripts/setup instruments")

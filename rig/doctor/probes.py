@@ -37,13 +37,14 @@ def jlink_library(machine: Machine) -> Finding:
 
 def jlinks(machine: Machine) -> Finding:
     """At least one J-Link is on USB."""
-    found = sorted(_jlink_numbers(machine))
+    found = sorted(jlink_numbers(machine))
     if not found:
         return missing(Part.JLINK, f"none on USB (vendor {_SEGGER})", "plug in the DK's debugger port and switch the DK on")
     return ok(Part.JLINK, ", ".join(found))
 
 
-def _jlink_numbers(machine: Machine) -> Iterator[str]:
+def jlink_numbers(machine: Machine) -> Iterator[str]:
+    """The serial numbers of the J-Links on USB, without leading zeros, as Nordic's tools want them."""
     for vendor in machine.at("/sys/bus/usb/devices").glob("*/idVendor"):
         if vendor.read_text().strip() == _SEGGER:
             number = vendor.with_name("serial")
@@ -66,15 +67,15 @@ def _names_segger(file: Path) -> bool:
 
 def pynrfjprog(machine: Machine) -> Finding:
     """The library can be imported."""
-    return _importable(machine, Part.PYNRFJPROG, "pynrfjprog.LowLevel", "scripts/setup lab")
+    return importable(machine, Part.PYNRFJPROG, "pynrfjprog.LowLevel", "scripts/setup lab")
 
 
 def pyocd(machine: Machine) -> Finding:
     """The library can be imported."""
-    return _importable(machine, Part.PYOCD, "pyocd", "scripts/setup pyocd")
+    return importable(machine, Part.PYOCD, "pyocd", "scripts/setup pyocd")
 
 
-def _importable(machine: Machine, part: Part, module: str, fix: str) -> Finding:
+def importable(machine: Machine, part: Part, module: str, fix: str) -> Finding:
     """Tried in a process of its own: a vendor's library that crashes or hangs while it is loaded takes nobody with it."""
     name = module.partition(".")[0]
     code = f"import importlib.metadata, {module}; print('version', importlib.metadata.version({name!r}))"

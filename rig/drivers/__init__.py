@@ -37,6 +37,16 @@ DRIVERS: dict[str, dict[str, str]] = {
 RECOVERY_ONLY = frozenset({"uhubctl", "http-plug"})
 """Supplies that switch too late and too vaguely for a power cut that is aimed at anything."""
 
+SUPPLY_CAPABILITIES: dict[str, frozenset[str]] = {
+    "ppk2": frozenset({"measure_current", "sense_vdd", "set_voltage"}),
+    "switch": frozenset({"aimed_cut"}),
+    "scpi": frozenset({"set_voltage"}),
+    "joulescope": frozenset({"measure_current", "sense_vdd"}),
+    "uhubctl": frozenset(),
+    "http-plug": frozenset(),
+}
+"""Supply driver → the `rig.ports.SupplyCapability` that it has, readable without its library, for checks while planning."""
+
 CLOCKS_OF_BENCH: dict[str, tuple[str, ...]] = {"virtual": ("virtual", "wall"), "lab": ("wall",)}
 """Bench driver → the clocks that its trials can run on, its default first."""
 

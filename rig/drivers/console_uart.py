@@ -74,9 +74,11 @@ class UartConsole:
         return remove
 
     def check(self) -> None:
-        """Raise the `InstrumentError` that has ended this console, if any: silence after it says nothing about the device."""
+        """Raise `InstrumentError` when nobody listens, for good or at this moment: silence says nothing about the device then."""
         if self._failure is not None:
             raise self._failure
+        if self._reopening is not None and not self._reopening.done():
+            raise InstrumentError(self._name, "the port has vanished and is not back yet", hint="check the cable and the hub")
 
     async def _open(self) -> None:
         self._stream = await open_stream(self._port, baudrate=self._baudrate, owner=self._name)

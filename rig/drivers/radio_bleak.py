@@ -26,7 +26,7 @@ from bleak.exc import (
     BleakGATTProtocolError,
 )
 
-from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound, Refused
+from rig.errors import PAIRING_GROUP, ConfigError, InstrumentError, LinkLost, NoReply, NotFound, Refused
 from rig.ports import Advertisement
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ ADAPTERS = {"virtual": "rig.virtual.adapter:open_adapter"}
 _MAX_VALUE = 512
 """Longer attribute values do not exist (Core Specification Vol 3 Part F 3.2.9)."""
 _ATT_GROUP = -1
-PAIRING_GROUP = -3
-"""`Refused.group` of a pairing that failed; the code is the Security Manager's reason (Vol 3 Part H 3.5.5)."""
 _UNSPECIFIED_REASON = 0x08
 _ATTRIBUTE_NOT_FOUND, _INSUFFICIENT_AUTHENTICATION = 0x0A, 0x05
 _TRANSACTION_S = 30.0

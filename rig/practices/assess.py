@@ -20,6 +20,7 @@ _ACCESS_CODES = (0x05, 0x08, 0x0F)
 _SUPERVISION_TIMEOUT = 0x08
 _WATCHDOG = 1 << 1
 """RESETREAS.DOG."""
+_UPDATED = frozenset({Outcome.UPDATED, Outcome.RESUMED, Outcome.RECOVERED_ON_RETRY})
 _UPDATE_PHASES = tuple(
     phase.value
     for phase in (Phase.DISCOVER, Phase.CONNECT, Phase.UPLOAD, Phase.MARK, Phase.RESET, Phase.INSTALL, Phase.BOOT_NEW, Phase.CONFIRM)
@@ -44,12 +45,29 @@ def _from_judgement(case: Case, met: bool | None) -> Assessment:
 
 # ------------------------------------------------------------------------------------------------ how the update ended
 def genuine_image_runs(case: Case) -> Assessment:
-    """An undisturbed update with a genuine image goes through; one that never arrived whole says nothing about that."""
-    if case.judgement.verdict is Verdict.PASS:
+    """A genuine image is accepted and runs; one that never arrived whole, or that ran and was not kept, says nothing against the check."""
+    if case.judgement.outcome in _UPDATED:
         return _from_judgement(case, True)
-    if case.judgement.verdict is not Verdict.FAIL or not _was_put_to_the_device(case):
-        return _open("no update got as far as the check of the image")
+    if case.judgement.verdict is not Verdict.FAIL or not _was_put_to_the_device(case) or _new_image_ran(case):
+        return _open("no update got as far as the check of the image, or failed only after it")
     return _from_judgement(case, False)
+
+
+def genuine_image_kept(case: Case) -> Assessment:
+    """A new image that runs and does its work is kept."""
+    if case.judgement.outcome in _UPDATED:
+        return _from_judgement(case, True)
+    if case.judgement.verdict is Verdict.FAIL and _new_image_ran(case):
+        return _from_judgement(case, False)
+    return _open("the new image never ran")
+
+
+def _new_image_ran(case: Case) -> bool:
+    """Whether the new image ran, be it for one boot."""
+    version = case.trial.new.version
+    return any(event.data.get("running_version") == version for event in case.of("dut.state")) or any(
+        event.data["version"] == version for event in case.of("dut.started")
+    )
 
 
 def _was_put_to_the_device(case: Case) -> bool:
@@ -92,7 +110,7 @@ def resumed_without_gap(case: Case) -> Assessment:
     completed = [event for event in uploads if event.data["ok"] and event.seq < again]
     if not completed:
         return _open("no transfer was completed after the interruption")
-    if len(completed) > 1 or case.judgement.verdict is Verdict.FAIL:
+    if len(completed) > 1 or case.judgement.outcome not in _UPDATED:
         return _failed("the device had acknowledged the whole image, and could not install it", completed)
     return _met("the transfer that followed the interruption was installed", completed)
 
@@ -222,7 +240,7 @@ def tampered_image_rests(case: Case) -> Assessment:
     seen = case.of("image.tampered")
     if not seen:
         return _open("no bit of the running image was changed")
-    if seen[-1].data["served"]:
+    if seen[-1].data["served"] or seen[-1].data["started"]:
         return _failed("the application was started although a bit of it had been changed in flash", seen[-1:])
     return _met("the application with a changed bit was not started", seen[-1:])
 
@@ -250,11 +268,13 @@ def says_when_empty(case: Case) -> Assessment:
 # --------------------------------------------------------------------------------------------------- logging and status
 def result_logged(case: Case) -> Assessment:
     """The device's own log tells how the update ended."""
+    if case.judgement.verdict is not Verdict.PASS:
+        return _open("what a log should say of an update that went wrong is another question")
     before, after = _log(case, "before"), _log(case, "after")
     if before is None or after is None:
         return _failed("the update log could not be read", case.of("log.read")) if case.of("log.read") else _open("the log was not read")
     new = _added(before.data["entries"], after.data["entries"])
-    succeeded = case.judgement.outcome in (Outcome.UPDATED, Outcome.RESUMED, Outcome.RECOVERED_ON_RETRY)
+    succeeded = case.judgement.outcome in _UPDATED
     pattern = case.product.signals.log_success if succeeded else case.product.signals.log_failure
     if any(re.search(pattern, entry) for entry in new):
         return _met(f"the log tells it: {new[-1]}", [after])

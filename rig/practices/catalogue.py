@@ -8,7 +8,7 @@ from rig.practices import applicability as when
 from rig.practices import assess
 from rig.practices.requirement import Assessment, Case, Practice, Requirement
 
-_PLAIN = ("channel.owner", "signing.genuine", "recovery.stored", "logging.receipts")
+_PLAIN = ("channel.owner", "signing.genuine", "recovery.kept", "recovery.stored", "logging.receipts", "timely.link")
 """Without these no update goes through, disturbed or not."""
 
 
@@ -118,6 +118,10 @@ _ALL = (
     ),
     _one("recovery.refusal", "After an image that it refused the device serves and takes a good one.", assess.survives_refusal, after=_PLAIN),
     _one("recovery.user-data", "An update leaves the user's data alone.", assess.user_data_kept),
+    _one(
+        "recovery.kept", "A new image that runs and does its work is kept.", assess.genuine_image_kept,
+        after=("channel.owner", "signing.genuine"),
+    ),
     _one("recovery.stored", "What the device acknowledges is in its flash, however fast it comes.", assess.update_survives, after=("signing.genuine",)),
     _one("recovery.resume", "An interrupted transfer is resumed without a gap.", assess.resumed_without_gap, after=_PLAIN),
     _one(
@@ -127,7 +131,7 @@ _ALL = (
     _one("recovery.watchdog", "The watchdog does not bite during an update.", assess.no_watchdog_reset),
     _one(
         "recovery.wear", "An update erases no more flash than promised.", assess.spares_flash,
-        when.with_budget("erases_per_page", "limit for erased pages"), examine=("erases",),
+        when.with_budget("erases_per_page", "limit for erased pages"), examine=("erases",), after=("timely.link",),
     ),
     # ------------------------------------------------------------------------------------------------------- 6 logging
     _one("logging.result", "The device's log tells how each update ended.", assess.result_logged, when.with_log, examine=("log",)),

@@ -13,7 +13,7 @@ from rig.report.statistics.answer import Counts
 from rig.report.statistics.homogeneity import Homogeneity, LeaveOneOut, homogeneity, leave_one_out
 from rig.report.statistics.pace import Pace
 from rig.report.stock import Stock
-from rig.report.table import PHASES, conclusive, failed, faulted, judged, lost, undisturbed
+from rig.report.table import LOST, PHASES, faulted, is_conclusive, is_faulted, judged, undisturbed
 from rig.report.words import encodable
 
 MEANINGS = {
@@ -90,15 +90,17 @@ class OutcomeRow:
 
 def counts_of(table: pd.DataFrame) -> Counts:
     """Failures among the conclusive trials of a table."""
-    return Counts(failed=len(failed(table)), trials=len(conclusive(table)))
+    return Counts(failed=int(table["verdict"].eq(Verdict.FAIL.value).sum()), trials=int(is_conclusive(table).sum()))
 
 
 def independent(table: pd.DataFrame) -> pd.DataFrame:
     """The trials that may be pooled into a probability: updates that were drawn at random and went the whole way.
 
-    Left out are staged ones (the debug probe placed the image), looks at a unit as delivered, and images that had to be refused.
+    Left out are staged ones (the debug probe placed the image), cuts aimed at what had not been hit yet, looks at a unit as
+    delivered, and images that had to be refused.
     """
-    return table[~table["staged"].astype(bool) & ~table["inspect"].astype(bool) & ~table["expect"].eq("refused")]
+    chance = table["aim"].isna() | table["aim"].eq("chance")
+    return table[chance & ~table["staged"].astype(bool) & ~table["inspect"].astype(bool) & ~table["expect"].eq("refused")]
 
 
 def recovery(table: pd.DataFrame) -> list[Share]:
@@ -111,7 +113,7 @@ def recovery(table: pd.DataFrame) -> list[Share]:
 
 
 def _share(name: str, rows: pd.DataFrame) -> Share:
-    bad = len(failed(rows))
+    bad = counts_of(rows).failed
     low, high = statistics.interval(len(rows) - bad, len(rows))
     usual = rows.loc[rows["verdict"].eq(Verdict.PASS.value), "outcome"].value_counts()
     named = tuple(str(outcome) for outcome, number in usual.items() if number)[:2]
@@ -130,7 +132,8 @@ def nights(stock: Stock) -> Groups:
 
 
 def _groups(table: pd.DataFrame, column: str, socs: dict[str, str], *, what: str = "board") -> Groups:
-    parts = {name: table[table[column].eq(encodable(name))] for name in socs}
+    narrow = table[[column, "verdict", "fault_proved"]]
+    parts = {name: narrow[narrow[column].eq(encodable(name))] for name in socs}
     counts = {name: counts_of(part) for name, part in parts.items()}
     left_out = leave_one_out(counts, what=what)
     rows = tuple(
@@ -139,8 +142,8 @@ def _groups(table: pd.DataFrame, column: str, socs: dict[str, str], *, what: str
             soc=socs[name],
             trials=counts[name].trials,
             failed=counts[name].failed,
-            lost=len(lost(part)),
-            faults=len(faulted(part)),
+            lost=int(part["verdict"].isin(LOST).sum()),
+            faults=int(is_faulted(part).sum()),
             bound=statistics.upper_bound(counts[name].failed, counts[name].trials) if counts[name].trials else None,
             without=left_out.without.get(name),
         )
@@ -180,14 +183,13 @@ def update_times(table: pd.DataFrame) -> np.ndarray:
 
 def phase_times(table: pd.DataFrame, phase: str) -> np.ndarray:
     """Seconds of one phase in conclusive trials, without those whose fault fell into it."""
-    sound = conclusive(table)
-    sound = sound[~sound["fault_phase"].eq(phase)]
-    return np.asarray(sound[f"{phase}_s"].dropna(), dtype=np.float64)
+    calm = is_conclusive(table) & ~table["fault_phase"].eq(phase)
+    return np.asarray(table.loc[calm, f"{phase}_s"].dropna(), dtype=np.float64)
 
 
 def downtimes(table: pd.DataFrame) -> np.ndarray:
     """Seconds out of service, of conclusive trials in which they are known."""
-    return np.asarray(conclusive(table)["downtime_s"].dropna(), dtype=np.float64)
+    return np.asarray(table.loc[is_conclusive(table), "downtime_s"].dropna(), dtype=np.float64)
 
 
 def pace(stock: Stock) -> Pace:

@@ -8,14 +8,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from rig.errors import StorageError
-from rig.model import Event, Json
+from rig.model import Event, Json, Verdict
 from rig.report.stock import Stock
-from rig.report.table import lost
+from rig.report.table import LOST
 from rig.report.words import offset
 from rig.store import Campaign
 
@@ -82,19 +83,19 @@ class Teller:
 
     def __init__(self, stock: Stock, folder: Path | None = None) -> None:
         self._stock, self._folder = stock, folder
-        self._rows = {(label, trial): index for index, (label, trial) in enumerate(zip(stock.trials["campaign"], stock.trials["trial"], strict=True))}
+        telling = stock.trials[stock.trials["verdict"].notna() & ~stock.trials["verdict"].eq(Verdict.PASS.value)]
+        self._rows: dict[tuple[str, str], Any] = {(row.campaign, row.trial): row for row in telling.itertuples()}
 
     def lost(self, most: int) -> list[Failure]:
         """The first judged trials that say nothing about the device."""
-        return [self._described(row) for row in lost(self._stock.trials).head(most).itertuples()]
+        return [self._described(row) for row in self._rows.values() if row.verdict in LOST][:most]
 
     def told(self, label: str, trial: str) -> Failure:
-        """One judged trial."""
-        row = self._rows[label, trial]
-        return next(self._described(row) for row in self._stock.trials.iloc[row : row + 1].itertuples())
+        """One trial that did not pass."""
+        return self._described(self._rows[label, trial])
 
-    def _described(self, row: object) -> Failure:
-        values = row._asdict()  # type: ignore[attr-defined]
+    def _described(self, row: Any) -> Failure:
+        values = row._asdict()
         campaign = self._stock.campaign(values["campaign"])
         phase = "control" if values["fault"] == "none" else values["fault_phase"]
         return Failure(

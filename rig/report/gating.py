@@ -86,8 +86,8 @@ def _failures(gate: Gate, material: Material) -> GateResult:
     if gate.outcomes:
         bad = bad[bad["outcome"].isin([outcome.value for outcome in gate.outcomes])]
     limit = f"{gate.limit:.0f}"
-    staged = int(sound["staged"].astype(bool).sum())
-    counted = f"every conclusive trial {_which(gate.scope)}" + (f"; {staged:,} of them staged" if staged else "")
+    chosen = len(sound) - len(breakdown.independent(sound))
+    counted = f"every conclusive trial {_which(gate.scope)}" + (f"; {chosen:,} of them staged, aimed or to be refused" if chosen else "")
     if not len(sound):
         return GateResult(gate=gate, limit=limit, measured="no trial", state=State.NOT_DECIDED, counted=counted, why="no such trial was conclusive")
     state = State.PASS if len(bad) <= gate.limit else State.FAIL
@@ -104,7 +104,7 @@ def _failure_probability(gate: Gate, material: Material) -> GateResult:
     state = {Standing.SHOWN: State.PASS, Standing.REFUTED: State.FAIL, Standing.OPEN: State.NOT_DECIDED}[standing]
     counted = f"random trials {_which(gate.scope)}: {counts.failed:,} of {counts.trials:,} failed; exact one-sided {limit_of(gate.confidence)} bound"
     if apart:
-        counted += f"; {count(apart, 'trial')} staged or to be refused, left out"
+        counted += f"; {count(apart, 'trial')} staged, aimed or to be refused, left out"
     why = ""
     needed = trials_needed(gate.limit, counts.failed, gate.confidence)
     if standing is Standing.OPEN:

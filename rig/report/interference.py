@@ -9,13 +9,10 @@ import pandas as pd
 from rig.report.statistics import interval
 from rig.report.table import conclusive, failed
 
-LEVEL = "interference"
-"""The column of the table of trials that holds the level, where a campaign has one."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LevelRow:
-    """The trials at one level: how many, how many failed, the exact interval of the share that passed, and the median upload."""
+    """The trials at one power of the interferer, in dBm: how many, how many failed, the exact interval of the share that passed, and the median upload."""
 
     level: float
     trials: int
@@ -27,10 +24,8 @@ class LevelRow:
 
 def levels(trials: pd.DataFrame) -> list[LevelRow]:
     """One row per level, rising; empty where no trial had interference."""
-    if LEVEL not in trials:
-        return []
     rows = []
-    for level, group in conclusive(trials).groupby(LEVEL, sort=True):
+    for level, group in conclusive(trials).groupby("interference", sort=True):
         bad = len(failed(group))
         low, high = interval(len(group) - bad, len(group))
         upload = group["upload_s"].median()

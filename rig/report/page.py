@@ -238,6 +238,7 @@ class _Page:
     def _method(self) -> dict[str, Any]:
         stock, contents = self.stock, self.contents
         return {
+            "aimed": int(stock.trials["aim"].isin(["coverage", "boundary"]).sum()),
             "staged": int(stock.trials["staged"].astype(bool).sum()),
             "unseen": self._unseen(),
             "simulated": [label for label, c in zip(stock.labels, stock.campaigns, strict=True) if c.plan.clock == "virtual"],

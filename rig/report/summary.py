@@ -12,7 +12,7 @@ from rig.model import Json, Verdict
 from rig.report import breakdown, words
 from rig.report.coverage import coverage
 from rig.report.statistics import upper_bound
-from rig.report.table import LOST, judged
+from rig.report.table import LOST
 from rig.report.verdict import Findings
 from rig.report.verdict import Verdict as Word
 
@@ -39,7 +39,7 @@ def summarised(of: Findings, verdict: Word, gates: Gates | None) -> dict[str, Js
         "scenarios": {name: decision.word.value for name, decision in stock.decisions.items()},
         "trials": {
             "planned": len(trials),
-            "attempted": len(judged(trials)),
+            "attempted": int(trials["verdict"].notna().sum()),
             "interrupted": int(trials["interrupted"].fillna(0).sum()),
             **{one.value.lower(): int(trials["verdict"].eq(one.value).sum()) for one in Verdict},
         },

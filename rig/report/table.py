@@ -27,15 +27,15 @@ PARQUET_HINT = "trials.parquet was not written: pip install 'rig-ota[parquet]'"
 
 _TEXT = (
     *("campaign", "scenario", "board", "soc", "protocol", "stratum", "old_version", "new_version", "request", "expect", "spoiled"),
-    *("fault", "trigger", "verdict", "outcome", "reason", "fault_phase", "complaints"),
+    *("fault", "aim", "trigger", "verdict", "outcome", "reason", "fault_phase", "complaints"),
 )
 _NAMES = ("trial", "seed")
-_NUMBERS = ("off_s", "into_phase_s", "downtime_s", "duration_s", *(f"{phase}_s" for phase in PHASES))
+_NUMBERS = ("interference", "off_s", "into_phase_s", "downtime_s", "duration_s", *(f"{phase}_s" for phase in PHASES))
 _COUNTS = ("repeat", "operation", "device_attempts", "events", "interrupted")
 _FLAGS = ("staged", "inspect", "fault_requested", "fault_delivered", "fault_proved")
 COLUMNS = (
     *("campaign", "trial", "scenario", "board", "soc", "protocol", "stratum", "seed", "old_version", "new_version", "request"),
-    *("expect", "spoiled", "staged", "inspect", "fault", "trigger", "off_s", "repeat", "verdict", "outcome", "reason"),
+    *("expect", "spoiled", "staged", "inspect", "fault", "aim", "interference", "trigger", "off_s", "repeat", "verdict", "outcome", "reason"),
     *("fault_requested", "fault_delivered", "fault_proved", "fault_phase", "into_phase_s", "operation"),
     *("device_attempts", "downtime_s", "duration_s", "events", "interrupted", "complaints"),
     *(f"{phase}_s" for phase in PHASES),
@@ -94,7 +94,7 @@ class TableBuilder:
         numbers["into_phase_s"].append(_NAN if into_ns is None else into_ns / 1e9)
         numbers["operation"].append(_NAN if operation is None else operation)
         numbers["interrupted"].append(trial.interrupted)
-        if values["verdict"] in CONCLUSIVE:
+        if values["verdict"] in CONCLUSIVE and values["fault"] == "power-cut":
             self._add_cuts(trial)
         self._rows += 1
 
@@ -144,9 +144,19 @@ def _floats(numbers: array[float]) -> np.ndarray:
     return np.frombuffer(numbers, dtype=np.float64) if numbers else np.empty(0)
 
 
+def is_conclusive(table: pd.DataFrame) -> pd.Series:
+    """Which trials say something about the device.  A table of a million rows is better counted than copied."""
+    return table["verdict"].isin(CONCLUSIVE)
+
+
+def is_faulted(table: pd.DataFrame) -> pd.Series:
+    """Which conclusive trials had a proved fault."""
+    return is_conclusive(table) & table["fault_proved"].fillna(value=False).astype(bool)
+
+
 def conclusive(table: pd.DataFrame) -> pd.DataFrame:
     """The trials that say something about the device."""
-    return table[table["verdict"].isin(CONCLUSIVE)]
+    return table[is_conclusive(table)]
 
 
 def lost(table: pd.DataFrame) -> pd.DataFrame:
@@ -166,14 +176,12 @@ def judged(table: pd.DataFrame) -> pd.DataFrame:
 
 def faulted(table: pd.DataFrame) -> pd.DataFrame:
     """The conclusive trials with a proved fault."""
-    sound = conclusive(table)
-    return sound[sound["fault_proved"].fillna(value=False).astype(bool)]
+    return table[is_faulted(table)]
 
 
 def undisturbed(table: pd.DataFrame) -> pd.DataFrame:
     """The conclusive updates that were planned without fault."""
-    sound = conclusive(table)
-    return sound[sound["fault"].eq("none") & ~sound["inspect"].astype(bool)]
+    return table[is_conclusive(table) & table["fault"].eq("none") & ~table["inspect"].astype(bool)]
 
 
 def failures_by_outcome(table: pd.DataFrame) -> dict[Outcome, int]:

@@ -12,7 +12,7 @@ from rig.report import breakdown
 from rig.report.statistics import Counts, interval
 from rig.report.stock import Stock
 from rig.report.svg import Svg
-from rig.report.table import judged, lost
+from rig.report.table import LOST
 from rig.report.words import count, percent, seconds
 
 _WIDTH, _LEFT, _RIGHT = 1112.0, 64.0, 1096.0
@@ -64,8 +64,8 @@ def _night(stock: Stock, label: str, *, baseline: bool) -> Night:
         low=low,
         high=high,
         update_s=float(np.median(times)) if len(times) else None,
-        attempted=len(judged(trials)),
-        lost=len(lost(trials)),
+        attempted=int(trials["verdict"].notna().sum()),
+        lost=int(trials["verdict"].isin(LOST).sum()),
     )
 
 

@@ -17,7 +17,7 @@ from rig.report.gating import GateResult, State
 from rig.report.signatures import Signature
 from rig.report.statistics import Counts, trials_needed, upper_bound
 from rig.report.stock import Stock
-from rig.report.table import faulted, lost
+from rig.report.table import is_faulted, lost
 from rig.report.timing import Timing
 
 
@@ -150,7 +150,7 @@ def _much_lost(stock: Stock) -> bool:
 
 
 def _tried(stock: Stock) -> Figure:
-    count, cut = stock.count, len(faulted(stock.trials))
+    count, cut = stock.count, int(is_faulted(stock.trials).sum())
     note = f"{cut:,} with a proved power cut; {count.lost:,} lost to the rig"
     if count.attempted < count.planned:
         note += f"; {count.planned - count.attempted:,} still to be run"

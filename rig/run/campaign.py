@@ -10,28 +10,35 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from rig.errors import RigError, StorageError
-from rig.model import Judgement, Outcome, Trial, Verdict
-from rig.run.worker import Failure, Job, serve
-from rig.store import Attempt, Session
+from rig.errors import StorageError
+from rig.model import Board, Judgement, Outcome, Trial, Verdict
+from rig.run.worker import Failure, Job, Rescue, serve
+from rig.store import Attempt, Climb, Recovery, RungResult, Session
 
 _GRACE_S = 60.0
 """Wall-clock time beyond a trial's own limit after which its worker counts as hung."""
-_MOST_DEATHS = 3
-"""A worker that dies this often on one board is not restarted for it."""
+_RESCUE_S = 300.0
+"""Wall-clock time that a recovery ladder gets on top of its patience."""
 
 
-class WorkersLost(RigError):
-    """Workers keep dying; the bench is broken.  What was judged stands, and the campaign can be resumed."""
+@dataclass(kw_only=True)
+class _Lane:
+    """One board's trials that are still to be run, and how it fares.  `distress` is why its ladder has to be climbed first."""
+
+    board: Board
+    trials: deque[Trial] = field(default_factory=deque)
+    lost_in_a_row: int = 0
+    after: str = ""
+    distress: str | None = None
 
 
 @dataclass(kw_only=True, eq=False)
 class _Worker:
-    """One process, and the trial that it runs."""
+    """One process, and what it works on."""
 
     process: BaseProcess
     connection: Connection
-    job: Job | None = None
+    job: Job | Rescue | None = None
     deadline: float = 0.0
 
 
@@ -39,35 +46,47 @@ class _Worker:
 class CampaignRun:
     """Runs what is pending in `session`'s campaign on `jobs` worker processes.
 
-    `progress` is called with each judgement as it is stored.
+    After a lost trial (verdict ERROR) the board's recovery ladder is climbed; a board that it does not help, or that has lost too many
+    trials in a row, runs no more of them.  The others go on.  `progress` is called with each judgement as it is stored, `rescued` with
+    each recovery.
     """
 
     session: Session
     jobs: int
     progress: Callable[[Judgement], None]
-    _lanes: dict[str, deque[Trial]] = field(default_factory=dict)
+    rescued: Callable[[Recovery], None] = lambda _recovery: None
+    _lanes: dict[str, _Lane] = field(default_factory=dict)
     _workers: list[_Worker] = field(default_factory=list)
-    _deaths: int = 0
+    _recoveries: int = 0
 
     def run(self) -> None:
-        """Run every pending trial.
+        """Run every pending trial, but those of boards that are quarantined on the way.
 
         Raises:
             StorageError: the disk refuses; `rig resume` continues.
-            WorkersLost: the workers keep dying.
             KeyboardInterrupt: the operator stopped it; trials in progress are kept aside and planned again by a resume.
         """
-        campaign = self.session.campaign
-        for trial in campaign.pending_trials():
-            self._lanes.setdefault(trial.board, deque()).append(trial)
+        self._plan_lanes()
         try:
             for _ in range(min(self.jobs, len(self._lanes))):
                 self._workers.append(self._hire())
-            while any(self._lanes.values()) or any(worker.job for worker in self._workers):
+            while any(lane.trials for lane in self._lanes.values()) or any(worker.job for worker in self._workers):
                 self._dispatch()
                 self._collect()
         finally:
             self._dismiss()
+
+    def _plan_lanes(self) -> None:
+        """A lane for each board that has trials left; one that was quarantined has to be rescued first."""
+        campaign = self.session.campaign
+        boards = {board.name: board for board in campaign.plan.boards}
+        self._recoveries = len(campaign.recoveries())
+        quarantined = campaign.quarantined()
+        for trial in campaign.pending_trials():
+            if trial.board not in self._lanes:
+                former = quarantined.get(trial.board)
+                self._lanes[trial.board] = _Lane(board=boards[trial.board], distress=former.quarantine if former else None)
+            self._lanes[trial.board].trials.append(trial)
 
     # --------------------------------------------------------------------------------------------------------- workers
     def _hire(self) -> _Worker:
@@ -87,20 +106,25 @@ class CampaignRun:
         self._workers.clear()
 
     def _dispatch(self) -> None:
-        """Give every idle worker the next trial of a board that nobody is using."""
+        """Give every idle worker the next thing to do on a board that nobody is using."""
         busy = {worker.job.board.name for worker in self._workers if worker.job}
-        boards = {board.name: board for board in self.session.campaign.plan.boards}
         for worker in self._workers:
-            free = [name for name, trials in self._lanes.items() if trials and name not in busy]
+            free = [lane for name, lane in self._lanes.items() if lane.trials and name not in busy]
             if worker.job is not None or not free:
                 continue
-            lane = max(free, key=lambda name: len(self._lanes[name]))  # so that no board is left alone at the end
-            trial = self._lanes[lane].popleft()
-            folder, number = self.session.reserve(trial.id)
-            worker.job = Job(trial=trial, board=boards[lane], folder=folder, attempt=number)
-            worker.deadline = time.monotonic() + trial.limits.trial_s + _GRACE_S
+            lane = max(free, key=lambda lane: len(lane.trials))  # so that no board is left alone at the end
+            worker.job, limit_s = self._next(lane)
+            worker.deadline = time.monotonic() + limit_s + _GRACE_S
             worker.connection.send(worker.job)
-            busy.add(lane)
+            busy.add(lane.board.name)
+
+    def _next(self, lane: _Lane) -> tuple[Job | Rescue, float]:
+        """What is to be done on the board of `lane`, and in how many seconds at most."""
+        if lane.distress is not None:
+            return Rescue(board=lane.board), lane.board.recovery.patience_s + _RESCUE_S
+        trial = lane.trials.popleft()
+        folder, number = self.session.reserve(trial.id)
+        return Job(trial=trial, board=lane.board, folder=folder, attempt=number), trial.limits.trial_s
 
     def _collect(self) -> None:
         """Wait for the next answer, death or overdue worker, and deal with it."""
@@ -115,26 +139,32 @@ class CampaignRun:
 
     def _take_answer(self, worker: _Worker) -> None:
         try:
-            answer: Judgement | Failure = worker.connection.recv()
+            answer: Judgement | Climb | Failure = worker.connection.recv()
         except (EOFError, ConnectionResetError):
             self._replace(worker, "the worker process died")
             return
         if isinstance(answer, Failure):
             raise StorageError(answer.reason)
-        worker.job = None
-        self._store(answer)
+        job, worker.job = worker.job, None
+        assert job is not None
+        if isinstance(answer, Climb):
+            self._conclude_rescue(self._lanes[job.board.name], answer)
+        else:
+            self._store(answer, self._lanes[job.board.name])
 
     def _replace(self, worker: _Worker, reason: str) -> None:
-        """The trial is lost to the rig: record it as an ERROR and go on with a new process."""
+        """What the process was doing is lost to the rig: record that, and go on with a new process."""
         job, worker.job = worker.job, None
         assert job is not None
         worker.process.kill()
         worker.process.join()
-        self._deaths += 1
-        self._store(self._lost(job, f"{reason} (exit code {worker.process.exitcode})"))
-        if self._deaths >= _MOST_DEATHS * len(self._workers):
-            raise WorkersLost(f"worker processes died {self._deaths} times, last on {job.trial.id}; see `rig doctor`, then `rig resume`")
         self._workers[self._workers.index(worker)] = self._hire()
+        reason = f"{reason} (exit code {worker.process.exitcode})"
+        lane = self._lanes[job.board.name]
+        if isinstance(job, Rescue):
+            self._conclude_rescue(lane, Climb(rungs=(RungResult(rung=job.board.recovery.rungs[0], trouble=f"worker: {reason}"),)))
+        else:
+            self._store(self._lost(job, reason), lane)
 
     def _lost(self, job: Job, reason: str) -> Judgement:
         """Close the dead worker's attempt, keeping what it had written aside."""
@@ -145,6 +175,37 @@ class CampaignRun:
             trial=job.trial.id, verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason=f"worker: {reason}", because=(0,)
         )
 
-    def _store(self, judgement: Judgement) -> None:
+    def _store(self, judgement: Judgement, lane: _Lane) -> None:
         self.session.record(judgement)
         self.progress(judgement)
+        if judgement.verdict is not Verdict.ERROR:
+            lane.lost_in_a_row = 0
+            return
+        lane.lost_in_a_row += 1
+        if lane.trials:
+            lane.after, lane.distress = judgement.trial, judgement.reason
+
+    # ---------------------------------------------------------------------------------------------------------- rescues
+    def _conclude_rescue(self, lane: _Lane, climb: Climb) -> None:
+        """Record what came of the ladder; a board that is not helped, or not for long, runs no more trials."""
+        policy = lane.board.recovery
+        quarantine = None
+        if not climb.helped:
+            quarantine = (climb.rungs[-1].trouble if climb.rungs else lane.distress) or ""
+        elif lane.lost_in_a_row >= policy.errors_in_a_row:
+            quarantine = f"{lane.lost_in_a_row} trials in a row were lost although the ladder helped each time; the last: {lane.distress}"
+        self._recoveries += 1
+        recovery = Recovery(
+            number=self._recoveries,
+            board=lane.board.name,
+            after=lane.after,
+            cause=lane.distress or "",
+            climb=climb,
+            quarantine=quarantine,
+            not_run=tuple(trial.id for trial in lane.trials) if quarantine is not None else (),
+        )
+        self.session.record_recovery(recovery)
+        self.rescued(recovery)
+        lane.distress = None
+        if quarantine is not None:
+            lane.trials.clear()

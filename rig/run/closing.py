@@ -8,16 +8,15 @@ every instrument has to see that.  What it finds is booked on the rig, whatever 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from rig.bench import Dut
 from rig.errors import InstrumentError
-from rig.journal import Journal
 from rig.model import Limits
 from rig.ports import DeviceInfo, SupplyCapability, SupplyTrace
-from rig.run.flow import UpdateFlow
-from rig.run.record import ConsoleLines
 
-DISCHARGE_S = 0.5
+_DISCHARGE_S = 0.5
 """From the supply's command to a board without power, seconds."""
 _ABSENCE_S = 0.5
 """How long a board without power must not be heard, seconds: several advertising intervals."""
@@ -25,33 +24,46 @@ _AFTER_ON_S = 0.05
 """Until a supply has brought VDD up; the SoC itself is guaranteed to start up to 60 ms (nRF52 Product Specification, POWER)."""
 _VDD_BIT = 0x01
 
+Listening = Callable[[float], Awaitable[bool]]
+"""Given a limit in seconds: whether the board says on its console that it serves, before the limit."""
+
 
 class ClosingCheck:
-    """Cycles the power of `dut` and asks each instrument whether it has seen that."""
+    """Cycles the power of `dut` and asks each instrument whether it has seen that.
 
-    def __init__(self, dut: Dut, journal: Journal, console: ConsoleLines, flow: UpdateFlow, limits: Limits) -> None:
-        self._dut, self._journal, self._console, self._flow, self._limits = dut, journal, console, flow, limits
+    `is_absent` tells whether nobody advertises as the board for so many seconds.  `emit` is told of each instrument that is sound, and
+    of the supply's commands with their times on the loop's clock.
+    """
+
+    def __init__(
+        self,
+        dut: Dut,
+        *,
+        is_absent: Callable[[float], Awaitable[bool]],
+        limits: Limits,
+        emit: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None,
+    ) -> None:
+        self._dut, self._is_absent, self._limits, self._emit = dut, is_absent, limits, emit
         self._owner = dut.board.name
 
-    async def run(self, *, identity: DeviceInfo, serves: bool) -> None:
-        """`identity` is what the probe read at the beginning; `serves` tells whether the board answered at the final look.
+    async def run(self, *, identity: DeviceInfo, starts: Listening | None = None) -> None:
+        """`identity` is what the probe read at the beginning; `starts` listens for the start of a board that served a moment ago.
 
         Raises:
             InstrumentError: an instrument is not sound.
         """
         await self._same_board(identity)
         await self._dut.probe.detach()
-        since_seq = len(self._journal.events)
         await self._power_is_switched()
         self._dut.console.check()
-        if serves:
-            await self._start_is_heard(since_seq)
+        if starts is not None:
+            await self._start_is_heard(starts)
 
     async def _same_board(self, identity: DeviceInfo) -> None:
         found = await self._dut.probe.info()
         if found.device_id != identity.device_id:
             reason = f"is on another board now: device id {found.device_id:016x} instead of {identity.device_id:016x}"
-            raise InstrumentError(f"{self._owner}.probe", reason, hint="look where its cable ends")
+            raise self._unsound("probe", reason, hint="look where its cable ends")
         self._passed("probe", "the board is the one of the beginning")
 
     async def _power_is_switched(self) -> None:
@@ -59,44 +71,46 @@ class ClosingCheck:
         supply = self._dut.supply
         await supply.record()
         off_s = await supply.off()
-        await asyncio.sleep(DISCHARGE_S)
-        gone = await self._flow.is_absent(_ABSENCE_S)
+        await asyncio.sleep(_DISCHARGE_S)
+        gone = await self._is_absent(_ABSENCE_S)
         on_s = await supply.on()
         await asyncio.sleep(_AFTER_ON_S)
         trace = await supply.stop_recording()
-        self._journal.emit("supply", "supply.off", command_t_ns=self._journal.t_ns(off_s))
-        self._journal.emit("supply", "supply.on", command_t_ns=self._journal.t_ns(on_s))
+        self._emit("supply.off", {"command_s": off_s})
+        self._emit("supply.on", {"command_s": on_s})
         if SupplyCapability.SENSE_VDD in supply.capabilities:
             self._vdd_followed(trace, on_s)
         if not gone:
-            reason = "hears the board while its power is off: a second board has its address, or it is fed by another wire"
-            raise InstrumentError(f"{self._owner}.radio", reason, hint="switch other boards off, and see `rig selftest`")
+            reason = "hears the board while its power is off: a second board has its address, or another wire feeds it"
+            raise self._unsound("radio", reason, hint="switch other boards off, and see `rig selftest`")
         self._passed("radio", "nobody advertises in the board's name while its power is off")
 
     def _vdd_followed(self, trace: SupplyTrace, on_s: float) -> None:
         before = max(1, round((on_s - trace.start_s) / trace.step_s))
         if trace.logic[before - 1] & _VDD_BIT:
-            reason = f"was switched off for {DISCHARGE_S + _ABSENCE_S:g} s, but VDD is high at the end of it"
-            raise InstrumentError(f"{self._owner}.supply", reason, hint="it is stuck, or another wire feeds the board: see `rig selftest`")
+            reason = f"was switched off for {_DISCHARGE_S + _ABSENCE_S:g} s, but VDD is high at the end of it"
+            raise self._unsound("supply", reason, hint="it is stuck, or another wire feeds the board: see `rig selftest`")
         if not trace.logic[-1] & _VDD_BIT:
-            reason = "was switched on, but VDD stayed low"
-            raise InstrumentError(f"{self._owner}.supply", reason, hint="look at its output and at the wire to the board")
+            raise self._unsound("supply", "was switched on, but VDD stayed low", hint="look at its output and at the wire to the board")
         self._passed("supply", "VDD followed the switch, down and up")
 
-    async def _start_is_heard(self, since_seq: int) -> None:
+    async def _start_is_heard(self, starts: Listening) -> None:
         """A board that served a moment ago starts again: its console says so, and it is on the air."""
-        printed = await self._console.ready_within(self._limits.boot_s, since_seq=since_seq)
-        on_air = not await self._flow.is_absent(self._limits.discover_s)
+        printed = await starts(self._limits.boot_s)
+        on_air = not await self._is_absent(self._limits.discover_s)
         if not printed and not on_air:
             reason = "the board that served before this power cycle is neither seen nor heard after it"
-            raise InstrumentError(f"{self._owner}.supply", reason, hint="look at its voltage under load")
+            raise self._unsound("supply", reason, hint="look at its voltage under load")
         if not printed:
-            raise InstrumentError(f"{self._owner}.console", "is silent although the board serves", hint="look at its wires and its baud rate")
+            raise self._unsound("console", "is silent although the board serves", hint="look at its wires and its baud rate")
         if not on_air:
             reason = "does not hear a board that it heard before and whose console says that it serves"
-            raise InstrumentError(f"{self._owner}.radio", reason, hint="look at antenna and adapter")
+            raise self._unsound("radio", reason, hint="look at antenna and adapter")
         self._passed("console", "the board's start was heard")
         self._passed("radio", "the board is back on the air")
 
+    def _unsound(self, instrument: str, reason: str, *, hint: str) -> InstrumentError:
+        return InstrumentError(f"{self._owner}.{instrument}", reason, hint=hint)
+
     def _passed(self, instrument: str, says: str) -> None:
-        self._journal.emit("run", "rig.sound", instrument=f"{self._owner}.{instrument}", says=says)
+        self._emit("rig.sound", {"instrument": f"{self._owner}.{instrument}", "says": says})

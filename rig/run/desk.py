@@ -70,7 +70,7 @@ async def _update(
     serial: str | None,
     follow: Callable[[Event], None],
 ) -> DeskResult:
-    trial = _as_trial(board, new, old or new)
+    trial = as_trial(board, new, old or new)
     now = asyncio.get_running_loop().time
     started_s = now()
     with tempfile.TemporaryDirectory(prefix="rig-update-") as name:
@@ -112,7 +112,7 @@ def _upload_s(events: list[Event]) -> float | None:
     return (end - begin) / 1e9 if begin is not None and end is not None else None
 
 
-def _as_trial(board: Board, new: ImageFile, old: ImageFile) -> Trial:
+def as_trial(board: Board, new: ImageFile, old: ImageFile) -> Trial:
     """The update in the words that flows understand."""
     return Trial(
         id="update",

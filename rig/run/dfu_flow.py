@@ -131,6 +131,7 @@ class DfuFlow(Flow):
                     await self._ask_for_dfu_mode(link)
                 target = await self._find(self._is_after_entry)
         async with self.linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
+            self._emit("radio", "radio.subscribed")
             await self._transfer(transport, image)
         return False
 
@@ -173,11 +174,12 @@ class DfuFlow(Flow):
         ready = asyncio.ensure_future(self._console.wait_ready())
         try:
             async with aclosing(session.update(application)) as steps:
-                with self._recorder.phase(Phase.UPLOAD):
+                with self._recorder.phase(Phase.UPLOAD), self._uploading():
                     async for progress in steps:
                         if progress.stage is Stage.EXECUTE:
                             break
                         self._record_progress(progress)
+                        await self._pace()
                 with self._recorder.phase(Phase.MARK):
                     async for _ in steps:
                         pass

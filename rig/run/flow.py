@@ -5,8 +5,9 @@ A flow keeps no state of its own between attempts; after a fault it starts again
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +65,11 @@ class Flow:
         self._console = console
         self._image_path = image_path
         self._limits = trial.limits
+        self.link: GattLink | None = None
+        """The connection that is up, or was the last."""
+        self.is_uploading = False
+        self.stalled_until_s = 0.0
+        """Before this time of the loop's clock no further part of an image is sent."""
         self.watch: Callable[[GattLink], AbstractAsyncContextManager[None]] | None = None
         """Brackets every link over which an update makes progress, for whoever wants to see more of it."""
 
@@ -100,6 +106,7 @@ class Flow:
             advertisement, services=wanted, timeout_s=self._limits.connect_s, secured=secured
         )
         self._emit("radio", "radio.connected", address=advertisement.address, mtu=link.max_write + 3)
+        self.link = link
         try:
             yield link
         finally:
@@ -124,6 +131,21 @@ class Flow:
     def _own_services(self) -> tuple[str, ...]:
         product = self._trial.product
         return (product.signals.service,) if product is not None and product.signals.service else ()
+
+    @contextmanager
+    def _uploading(self) -> Iterator[None]:
+        """Brackets what `stall` can hold up."""
+        self.is_uploading = True
+        try:
+            yield
+        finally:
+            self.is_uploading = False
+
+    async def _pace(self) -> None:
+        """Between two parts of an image: wait as long as the client is to stall."""
+        left_s = self.stalled_until_s - asyncio.get_running_loop().time()
+        if left_s > 0:
+            await asyncio.sleep(left_s)
 
     async def _close(self, link: GattLink) -> None:
         if link.is_up:

@@ -9,15 +9,15 @@ from pathlib import Path
 from rig.config import Configuration
 from rig.errors import ConfigError, Problem
 from rig.images.provide import provide
-from rig.model import Board, ImageSet, Trial
-from rig.plan import plan
+from rig.model import Board, ImageSet
+from rig.plan import Dealt, plan
 from rig.scenario import Scenario
 from rig.store import Campaign, Plan, ScenarioPlan, collect_provenance
 
 
 def plan_trials(
     configuration: Configuration, image_folder: Path, *, seed: int | None, trials: int | None
-) -> tuple[Trial, ...]:
+) -> Dealt:
     """Build or read the images and deal out the trials.  `seed` and `trials` override the scenarios'."""
     sets: dict[tuple[str, str], ImageSet] = {}
     for scenario in configuration.scenarios:
@@ -54,7 +54,7 @@ def create_campaign(
     """
     with tempfile.TemporaryDirectory(prefix="rig-images-") as built:
         dealt = plan_trials(configuration, Path(built), seed=seed, trials=trials)
-        if not dealt:
+        if not dealt.trials and not dealt.aimed:
             raise ConfigError("the plan is empty; ask for at least one trial")
         contents = Plan(
             campaign=folder.name,
@@ -62,16 +62,18 @@ def create_campaign(
             clock=clock,
             module_folder=str(Path(configuration.boards.file).resolve().parent),
             bench=configuration.boards.bench,
-            boards=tuple(board for board in configuration.boards.boards if board.name in {trial.board for trial in dealt}),
+            boards=tuple(board for board in configuration.boards.boards if board.name in dealt.boards),
             scenarios=tuple(
                 ScenarioPlan(
                     name=scenario.name,
                     purpose=scenario.description,
                     accept=scenario.accept,
+                    proves=scenario.proves,
                 )
                 for scenario in configuration.scenarios
             ),
-            trials=dealt,
+            trials=dealt.trials,
+            aimed=dealt.aimed,
         )
         provenance = collect_provenance(contents, argv=argv, configs=configs, source=Path.cwd())
         return Campaign.create(folder.parent, contents, provenance)

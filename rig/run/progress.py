@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from rig.model import Judgement, Verdict
-from rig.store import Campaign
+from rig.store import Campaign, Recovery
 
 _LINE_EVERY_S = 10.0
 
@@ -58,6 +58,12 @@ class Progress:
         if not self._console.is_terminal and (time.monotonic() - self._last_line > _LINE_EVERY_S or done == self._total):
             self._last_line = time.monotonic()
             self._console.print(f"{done}/{self._total} trials: {self._text()}; {self._left(done)}", markup=False, soft_wrap=True)
+
+    def rescue(self, recovery: Recovery) -> None:
+        """Tell what was done about a board after a lost trial, and whether that helped."""
+        tried = ", ".join(f"{result.rung} {'failed' if result.trouble else 'helped'}" for result in recovery.climb.rungs)
+        end = f"; quarantined: {recovery.quarantine}" if recovery.quarantine is not None else ""
+        self._console.print(f"{recovery.board} recovery: {tried}{end}", markup=False, soft_wrap=True)
 
     def _text(self) -> str:
         return ", ".join(f"{self._counts[verdict]} {verdict.lower()}" for verdict in Verdict if self._counts[verdict])

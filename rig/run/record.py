@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rig.errors import DutError, LinkLost, MalformedReply, Refused
 from rig.journal import Journal
-from rig.model import ConsoleSignals, Phase
+from rig.model import ConsoleSignals, MemoryMap, Phase
 from rig.ports import OperationCounter
+from rig.run.operations import OperationList
 
 _LONGEST_LINE = 4096
 _SILENCE_S = 0.1
@@ -19,21 +20,28 @@ _SILENCE_S = 0.1
 class Recorder:
     """Journal entries of one trial in the words of `docs/evidence.md`."""
 
-    def __init__(self, journal: Journal, counter: OperationCounter | None) -> None:
+    def __init__(self, journal: Journal, counter: OperationCounter | None, *, memory: MemoryMap | None = None) -> None:
+        """With `memory` every flash operation is listed, with what it is for."""
         self.journal = journal
         self.attempt = 1
         self._counter = counter
+        self._operations = OperationList(journal, counter, memory) if counter is not None and memory is not None else None
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
         """Bracket a phase; it ends with ok false when the block raises."""
         ok = False
-        operation = {"operation": self._counter.count()} if self._counter else {}
+        operation = {"operation": self._counter.count(), "begun": self._counter.begun()} if self._counter else {}
+        if self._operations is not None:
+            self._operations.tell()
+            self._operations.begin(phase)
         self.journal.emit("run", "phase.start", phase=phase.value, attempt=self.attempt, **operation)
         try:
             yield
             ok = True
         finally:
+            if self._operations is not None:
+                self._operations.tell()
             self.journal.emit("run", "phase.end", phase=phase.value, attempt=self.attempt, ok=ok)
 
     def dut_error(self, error: DutError) -> None:
@@ -46,6 +54,19 @@ class Recorder:
         if isinstance(error, LinkLost):
             data |= {"reason": error.reason}
         self.journal.emit("dut", "dut.error", **data)
+
+
+def one_header(sink: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """`sink` for a capture that may begin anew, when its adapter is reset: the header, which comes first, is kept once."""
+    header: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        if data not in header:
+            sink(data)
+        if not header:
+            header.append(data)
+
+    return take
 
 
 class ConsoleLines:

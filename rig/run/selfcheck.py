@@ -19,6 +19,7 @@ from rig.product import Product
 from rig.scenario import Scenario
 
 _SEPARATOR = "-"
+_PLAIN_UPDATE = "signing.genuine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +125,9 @@ def plant(
 
 
 def _concerns(scenario: Scenario, defect: KnownBad) -> bool:
+    """Whether the scenario tests a practice that the defect violates, or the plain update without which no other blame stands."""
     practices = {REQUIREMENTS[name].practice for name in scenario.proves}
-    foundations = {earlier for name in REQUIREMENTS for earlier in REQUIREMENTS[name].after}
-    return bool(practices & set(defect.practices)) or bool(foundations & set(scenario.proves))
+    return bool(practices & set(defect.practices)) or _PLAIN_UPDATE in scenario.proves
 
 
 def matrix(

@@ -38,7 +38,9 @@ class SmpFlow(Flow):
             if watched:
                 await stack.enter_async_context(self._watched(link))
             session = SmpSession(link, request_s=self._limits.request_s, first_chunk_s=self._limits.first_chunk_s)
-            yield await stack.enter_async_context(session)
+            await stack.enter_async_context(session)
+            self._emit("radio", "radio.subscribed")
+            yield session
 
     # ----------------------------------------------------------------------------------------------------------- steps
     async def state(self, session: SmpSession) -> _State:
@@ -62,11 +64,12 @@ class SmpFlow(Flow):
 
     async def upload(self, session: SmpSession, image: bytes) -> None:
         """Send `image`, one event per acknowledged chunk."""
-        with self._recorder.phase(Phase.UPLOAD):
+        with self._recorder.phase(Phase.UPLOAD), self._uploading():
             try:
                 async with asyncio.timeout(self._limits.upload_s):
                     async for offset in session.upload(image):
                         self._emit("dut", "upload.chunk", offset=offset, total=len(image))
+                        await self._pace()
             except TimeoutError:
                 raise NoReply("upload: the whole image", self._limits.upload_s) from None
 

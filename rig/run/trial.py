@@ -11,9 +11,10 @@ import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rig.bench import Dut
-from rig.errors import DutError, InstrumentError, NotFound, Refused
+from rig.errors import PAIRING_GROUP, DutError, InstrumentError, NotFound, Refused
 from rig.inject import Injector
 from rig.model import Expectation, ImageFile, Phase, Protocol, Request, Trial
 from rig.ports import DeviceInfo
@@ -21,9 +22,10 @@ from rig.product import Product
 from rig.run.closing import ClosingCheck
 from rig.run.dfu_flow import DfuFlow
 from rig.run.examinations import Examiner, Scene
+from rig.run.faults import Client, ClientKilled, means_of
 from rig.run.flashing import image_in_flash, place_old_image
 from rig.run.flow import Running
-from rig.run.record import ConsoleLines, Recorder
+from rig.run.record import ConsoleLines, Recorder, one_header
 from rig.run.smp_flow import SmpFlow
 from rig.store import Attempt
 
@@ -33,6 +35,8 @@ _DISCHARGE_S = 0.5
 """Off-time of the power cycles that the rig does for itself."""
 _RISE_S = 0.05
 """After this a supply that has been switched on has brought VDD up, and the probe may be used."""
+_NO_PAIRING = (0x03, 0x05)
+"""Security Manager: authentication requirements, pairing not supported (Core Specification Vol 3 Part H 3.5.5)."""
 _ATTEMPTS = 6
 """How often the client tries to bring the update to its end before the trial is concluded."""
 _LOOKS = 3
@@ -49,9 +53,10 @@ class TrialRun:
         self._dut = dut
         self._attempt_record = attempt
         self._journal = attempt.journal
-        self._recorder = Recorder(attempt.journal, dut.counter)
+        self._recorder = Recorder(attempt.journal, dut.counter, memory=None if trial.faults else dut.board.memory)
         self._console = ConsoleLines(attempt.journal, dut.board.signals)
         self._flow = FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
+        self._client = Client(dut, self._flow, attempt.journal)
         self._after_install = False
         self._identity: DeviceInfo | None = None
         self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)
@@ -85,7 +90,7 @@ class TrialRun:
         stack.callback(self._dut.console.attach(self._attempt_record.console))
         stack.callback(self._dut.console.attach(self._console.receive))
         if self._examiner is None:
-            self._dut.radio.capture(self._attempt_record.radio)
+            self._dut.radio.capture(one_header(self._attempt_record.radio))
             return
 
         def capture(data: bytes) -> None:
@@ -93,7 +98,7 @@ class TrialRun:
             self._attempt_record.radio(data)
 
         stack.callback(self._dut.console.attach(lambda _when_s, data: self._printed.extend(data)))
-        self._dut.radio.capture(capture)
+        self._dut.radio.capture(one_header(capture))
 
     # --------------------------------------------------------------------------------------------------- examinations
     def _make_examiner(self, product: Product) -> Examiner:
@@ -136,17 +141,22 @@ class TrialRun:
             await self._examiner.before()
         with self._recorder.phase(Phase.BOOT):
             running = await self._first_look()
-        if not running.runs(self._trial.old):
+        if running is not None and not running.runs(self._trial.old):
             raise InstrumentError(f"{self._dut.board.name}.prepare", f"the board runs {running.version} instead of {self._trial.old.version}")
 
-    async def _first_look(self) -> Running:
-        """What a freshly flashed board says of itself; one that says nothing is the rig's trouble, of which the likeliest is named."""
+    async def _first_look(self) -> Running | None:
+        """What a freshly flashed board says of itself; one that says nothing is the rig's trouble, of which the likeliest is named.
+
+        None where the device refuses to pair and the trial is to show that its owner can.
+        """
         since_seq = len(self._journal.events)
         for _ in range(_FIRST_LOOKS):
             try:
                 return await self._flow.look()
             except DutError as error:
                 self._recorder.dut_error(error)
+                if self._is_about_pairing(error):
+                    return None
                 reason = f"the freshly flashed board does not serve: {error}"
         await self._dut.probe.info()  # says so itself when the board has no power
         await self._dut.probe.detach()
@@ -154,6 +164,14 @@ class TrialRun:
         instrument = "radio" if printed else "prepare"
         says = "its console says that it serves, but " if printed else ""
         raise InstrumentError(f"{self._dut.board.name}.{instrument}", f"{says}{reason}")
+
+    def _is_about_pairing(self, error: DutError) -> bool:
+        """Whether the device refuses to pair at all, in a trial that is to show that its owner can.
+
+        A passkey that does not match is another matter: that is the rig's configuration.
+        """
+        refused = isinstance(error, Refused) and error.group == PAIRING_GROUP and error.code in _NO_PAIRING
+        return refused and "channel.owner" in self._trial.proves
 
     async def _check_part(self) -> DeviceInfo:
         info = await self._dut.probe.info()
@@ -173,23 +191,15 @@ class TrialRun:
 
     # ---------------------------------------------------------------------------------------------------------- update
     async def _update_under_fault(self) -> None:
-        fault = self._trial.fault
-        if fault is None:
+        if not self._trial.faults:
             await self._drive()
             return
-        injector = Injector(
-            fault,
-            supply=self._dut.supply,
-            counter=self._dut.counter,
-            journal=self._journal,
-            reset_reason=self._dut.board.signals.reset_reason,
-            bootloader_resets=self._trial.protocol is Protocol.SECURE_DFU,
-            save_trace=self._attempt_record.save_trace,
-        )
+        means = means_of(self._trial, self._dut, self._journal, self._client, self._attempt_record.save_trace)
+        injector = Injector(self._trial.faults, means)
         await injector.arm()
         try:
             await self._drive()
-            if injector.is_busy:
+            while injector.is_busy:
                 await injector.wait_done()
                 await self._drive()
         finally:
@@ -215,10 +225,14 @@ class TrialRun:
             if trial.expect is Expectation.REFUSED and self._after_install:
                 await self._flow.look()
                 return True
-            reached = await self._flow.advance(
-                trial.new, trial.request, confirm=trial.confirm, after_install=self._after_install
+            reached = await self._client.run(
+                self._flow.advance(trial.new, trial.request, confirm=trial.confirm, after_install=self._after_install)
             )
             self._after_install = not reached
+        except ClientKilled as killed:
+            await asyncio.sleep(killed.pause_s)
+            self._after_install = False
+            return False
         except NotFound as error:
             self._recorder.dut_error(error)
             return await self._wake_up()
@@ -255,6 +269,8 @@ class TrialRun:
             await self._examiner.after()
         await self._inspect()
         await self._close(serves=running is not None)
+        if self._examiner is not None:
+            await self._examiner.finish()
 
     async def _final_look(self) -> Running | None:
         """What runs, asked a few times: one connection that fails on the way says nothing about the device.
@@ -309,11 +325,19 @@ class TrialRun:
             info = await self._dut.probe.info()
             self._attempt_record.save("flash.bin", await self._dut.probe.read(0, info.flash_size))
             self._journal.emit("probe", "probe.dump", file="flash.bin")
-        if self._examiner is not None:
-            await self._examiner.finish()
 
     async def _close(self, *, serves: bool) -> None:
         """Only a sound rig may say anything about a device."""
         assert self._identity is not None
-        check = ClosingCheck(self._dut, self._journal, self._console, self._flow, self._trial.limits)
-        await check.run(identity=self._identity, serves=serves)
+        since_seq = len(self._journal.events)
+
+        async def starts(limit_s: float) -> bool:
+            return await self._console.ready_within(limit_s, since_seq=since_seq)
+
+        def emit(kind: str, data: dict[str, Any]) -> None:
+            if (command_s := data.pop("command_s", None)) is not None:
+                data["command_t_ns"] = self._journal.t_ns(command_s)
+            self._journal.emit("run", kind, **data)
+
+        check = ClosingCheck(self._dut, is_absent=self._flow.is_absent, limits=self._trial.limits, emit=emit)
+        await check.run(identity=self._identity, starts=starts if serves else None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from rig import drivers
 from rig.errors import RigError
 from rig.model import Board, Judgement, Trial
+from rig.run.ladder import climb
 from rig.run.single import run_one
 from rig.store import Attempt, Campaign
 
@@ -30,6 +31,13 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rescue:
+    """A board whose recovery ladder is to be climbed."""
+
+    board: Board
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """The worker could not do its job, and why.  `fatal`: no further trial can be recorded either."""
 
@@ -38,7 +46,7 @@ class Failure:
 
 
 def serve(connection: Connection, campaign_path: Path) -> None:
-    """Take jobs from `connection` until it closes, and answer each with a `Judgement` or a `Failure`."""
+    """Take work from `connection` until it closes: a `Job` is answered with a `Judgement` or a `Failure`, a `Rescue` with a `Climb`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign decides what an interrupt means
     logging.getLogger().addHandler(logging.NullHandler())  # what counts is in the journal; a library's warnings would litter the terminal
     campaign = Campaign.open(campaign_path)
@@ -46,10 +54,13 @@ def serve(connection: Connection, campaign_path: Path) -> None:
         drivers.search_modules_in(campaign.plan.module_folder)
     while True:
         try:
-            job: Job = connection.recv()
+            work: Job | Rescue = connection.recv()
         except EOFError:
             return
-        connection.send(_answer(campaign, job))
+        if isinstance(work, Rescue):
+            connection.send(climb(work.board, campaign.plan.bench, clock=campaign.plan.clock))
+        else:
+            connection.send(_answer(campaign, work))
 
 
 def _answer(campaign: Campaign, job: Job) -> Judgement | Failure:

@@ -10,6 +10,9 @@ A campaign folder::
     trials/ID/judgement.json                  when it has been judged
     trials/ID.attempt-N/                      attempts that were interrupted
     replays/ID.replay-N/                      repetitions, which never count
+    shrinks/ID.shrink-N/                      attempts to make a programme smaller, which never count
+    rounds/0000.json                          trials planned while it runs, each round before it runs
+    recoveries/N-BOARD.json                   what was done about boards after lost trials, and who is quarantined
     summary.json  trials.csv  report.html  junit.xml
 
 Every JSON file names its format and version; another version is refused, never guessed at.
@@ -22,13 +25,27 @@ from rig.store.campaign import Campaign, write_product, write_summary
 from rig.store.index import IndexedTrial, Planned, fault_name, indexed, planned, planned_count, read_index, readable
 from rig.store.provenance import collect_provenance
 from rig.store.rebuild import rebuild_database
-from rig.store.records import Evidence, EvidenceFile, FaultMark, Plan, Provenance, ScenarioPlan, TrialRecord
+from rig.store.records import (
+    Climb,
+    Evidence,
+    EvidenceFile,
+    FaultMark,
+    Plan,
+    Provenance,
+    Recovery,
+    Round,
+    RoundPart,
+    RungResult,
+    ScenarioPlan,
+    TrialRecord,
+)
 from rig.store.session import Session
 from rig.store.summary import summarise
 
 __all__ = [
     "Attempt",
     "Campaign",
+    "Climb",
     "Evidence",
     "EvidenceFile",
     "FaultMark",
@@ -36,7 +53,11 @@ __all__ = [
     "Plan",
     "Planned",
     "Provenance",
+    "Recovery",
+    "RungResult",
     "ScenarioPlan",
+    "Round",
+    "RoundPart",
     "Session",
     "TrialRecord",
     "collect_provenance",

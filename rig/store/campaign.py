@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -15,7 +16,7 @@ from rig.journal import JournalContents, read_journal
 from rig.model import ImageFile, Json, Judgement, Trial
 from rig.store import disk, layout
 from rig.store.codec import canonical, from_json, to_json
-from rig.store.records import Evidence, Plan, Provenance, TrialRecord
+from rig.store.records import Evidence, Plan, Provenance, Recovery, Round, TrialRecord
 
 T = TypeVar("T")
 _TRIALS_BEGIN = '"trials":['
@@ -31,6 +32,8 @@ class Campaign:
     def __init__(self, path: Path, plan: Plan, provenance: Provenance) -> None:
         """Use `create`, `open` or `open_head`."""
         self.path, self.plan, self.provenance = path, plan, provenance
+        self.rounds: tuple[Round, ...] = ()
+        """What has been planned while the campaign ran; its trials are among the plan's."""
         self._trials = {trial.id: trial for trial in plan.trials}
 
     @classmethod
@@ -67,8 +70,12 @@ class Campaign:
         if not (path / layout.PLAN).is_file():
             raise StorageError(f"{path}: no campaign here ({layout.PLAN} is missing)")
         plan = from_json(Plan, disk.read_json(path / layout.PLAN, layout.PLAN_FORMAT), file=str(path / layout.PLAN))
+        rounds = _rounds(path)
+        plan = replace(plan, trials=(*plan.trials, *(trial for found in rounds for trial in found.trials)))
         _check(plan)
-        return cls(path, plan, _provenance(path))
+        campaign = cls(path, plan, _provenance(path))
+        campaign.rounds = rounds
+        return campaign
 
     @classmethod
     def open_head(cls, path: Path) -> Self:
@@ -89,6 +96,7 @@ class Campaign:
         """The planned trial of that name; raises `StorageError` when there is none."""
         if trial_id not in self._trials and not self.plan.trials:
             self._trials |= {trial.id: trial for trial in _sought(self.path / layout.PLAN, trial_id)}
+            self._trials |= {trial.id: trial for found in _rounds(self.path) for trial in found.trials}
         try:
             return self._trials[trial_id]
         except KeyError:
@@ -101,6 +109,19 @@ class Campaign:
         evidence = self.evidence(trial_id) if judgement else None
         aside = len(self.aside(trial_id)) + (judgement is None and folder.exists())
         return TrialRecord(trial=trial, judgement=judgement, evidence=evidence, interrupted=aside)
+
+    def add_round(self, round_: Round) -> None:
+        """Write a round into the folder, durably, and take its trials into the plan; `Session.add_round` is what to call."""
+        plan = replace(self.plan, trials=(*self.plan.trials, *round_.trials))
+        _check(plan)
+        folder = self.path / layout.ROUNDS
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise disk.refused(folder, error, campaign=self.path) from error
+        disk.write_json(folder / f"{round_.number:04d}.json", layout.ROUND_FORMAT, to_json(round_), campaign=self.path)
+        self.plan, self.rounds = plan, (*self.rounds, round_)
+        self._trials |= {trial.id: trial for trial in round_.trials}
 
     def judgement(self, trial_id: str) -> Judgement | None:
         """The judgement of a trial, None while there is none."""
@@ -117,6 +138,16 @@ class Campaign:
     def pending_trials(self) -> list[Trial]:
         """The trials without judgement, in the order of the plan."""
         return [trial for trial in self.plan.trials if not (self.trial_folder(trial.id) / layout.JUDGEMENT).exists()]
+
+    def recoveries(self) -> list[Recovery]:
+        """What was done about boards after lost trials, in its order."""
+        files = sorted((self.path / layout.RECOVERIES).glob("*.json"))
+        return [from_json(Recovery, disk.read_json(file, layout.RECOVERY_FORMAT), file=str(file)) for file in files]
+
+    def quarantined(self) -> dict[str, Recovery]:
+        """The boards that run no more trials, each with the recovery that failed; a later one that helped frees a board."""
+        last = {recovery.board: recovery for recovery in self.recoveries()}
+        return {board: recovery for board, recovery in last.items() if recovery.quarantine is not None}
 
     def journal(self, trial_id: str) -> JournalContents:
         """What can be read of a trial's journal."""
@@ -197,6 +228,12 @@ def write_summary(folder: Path, summary: Mapping[str, Json]) -> Path:
     return folder / layout.SUMMARY
 
 
+def _rounds(path: Path) -> tuple[Round, ...]:
+    """The rounds of a campaign, in order."""
+    files = sorted((path / layout.ROUNDS).glob("*.json"))
+    return tuple(from_json(Round, disk.read_json(file, layout.ROUND_FORMAT), file=str(file)) for file in files)
+
+
 def _read_if_there(kind: type[T], path: Path, form: str) -> T | None:
     return from_json(kind, disk.read_json(path, form), file=str(path)) if path.exists() else None
 
@@ -231,15 +268,17 @@ def _check(plan: Plan) -> None:
 
 def _plan_text(plan: Plan) -> str:
     """The plan with one trial per line, so that `grep` finds a trial and a diff shows one."""
-    *others, (_, trials) = to_json(plan).items()
-    lines = [f'"format":{canonical(layout.PLAN_FORMAT)}', *(f"{canonical(key)}:{canonical(value)}" for key, value in others)]
+    others = to_json(plan)
+    trials = others.pop("trials")
+    lines = [f'"format":{canonical(layout.PLAN_FORMAT)}', *(f"{canonical(key)}:{canonical(value)}" for key, value in others.items())]
     listed = ",\n ".join(map(canonical, trials))
     return "{" + ",\n".join(lines) + f",\n{_TRIALS_BEGIN}\n {listed}\n]}}\n"
 
 
 def _images(plan: Plan) -> list[ImageFile]:
     """Every update package of the plan, once per content."""
-    used = (image for trial in plan.trials for image in (trial.old, trial.new, trial.again) if image is not None)
+    trials = (*plan.trials, *(template for aimed in plan.aimed for template in aimed.templates))
+    used = (image for trial in trials for image in (trial.old, trial.new, trial.again) if image is not None)
     return list({file.sha256: file for image in used for file in (image, image.as_installed)}.values())
 
 

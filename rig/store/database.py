@@ -53,7 +53,7 @@ MIGRATIONS: tuple[str, ...] = (
         trial TEXT PRIMARY KEY, position INTEGER NOT NULL, scenario TEXT NOT NULL, board TEXT NOT NULL, protocol TEXT NOT NULL,
         stratum TEXT NOT NULL, seed TEXT NOT NULL, old_version TEXT NOT NULL, new_version TEXT NOT NULL, request TEXT NOT NULL,
         expect TEXT NOT NULL, staged INTEGER NOT NULL, inspect INTEGER NOT NULL,
-        spoiled TEXT, fault TEXT NOT NULL, trigger TEXT, off_s REAL, repeat INTEGER
+        spoiled TEXT, fault TEXT NOT NULL, aim TEXT, interference REAL, trigger TEXT, off_s REAL, repeat INTEGER
     ) STRICT, WITHOUT ROWID;
     """,
 )

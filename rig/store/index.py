@@ -45,6 +45,10 @@ class Planned:
     inspect: bool
     spoiled: str | None
     fault: str
+    aim: str | None
+    """Why a cut of a plan by operations fell where it did: coverage, chance or boundary; None for what was drawn at random."""
+    interference: float | None
+    """Power of the interferer, in dBm, where the programme has one."""
     trigger: str | None
     off_s: float | None
     repeat: int | None
@@ -61,6 +65,7 @@ class IndexedTrial:
 
 
 _PLANNED = tuple(field.name for field in fields(Planned))
+_INSERT = f"INSERT INTO planned ({', '.join(_PLANNED)}) VALUES ({', '.join('?' * len(_PLANNED))})"  # noqa: S608 - constants
 
 
 def planned(trial: Trial, position: int) -> Planned:
@@ -82,6 +87,8 @@ def planned(trial: Trial, position: int) -> Planned:
         inspect=trial.inspect,
         spoiled=trial.new.spoiled,
         fault=fault_name(cut),
+        aim=cut.aim.drawn if cut and cut.aim else None,
+        interference=next((float(one.interference.power_dbm) for one in trial.faults if one.interference), None),
         trigger=cut.trigger.kind.value if cut else None,
         off_s=cut.off_s if cut else None,
         repeat=cut.repeat if cut else None,
@@ -90,7 +97,7 @@ def planned(trial: Trial, position: int) -> Planned:
 
 def fault_name(fault: Fault | None) -> str:
     """The kind of a planned fault, as reports and test cases name it."""
-    return "none" if fault is None else "power-cut"
+    return "none" if fault is None else fault.kind.value.replace("_", "-")
 
 
 def indexed(record: TrialRecord, position: int) -> IndexedTrial:
@@ -114,9 +121,16 @@ def write_planned(connection: apsw.Connection, trials: Sequence[Trial]) -> None:
 
 def insert_planned(connection: apsw.Connection, rows: Iterable[Planned]) -> None:
     """Add rows to the table of planned trials."""
-    marks = ", ".join("?" * len(_PLANNED))
-    sql = f"INSERT INTO planned ({', '.join(_PLANNED)}) VALUES ({marks})"  # noqa: S608 - constants
-    connection.executemany(sql, (tuple(map(database.storable, astuple(row))) for row in rows))
+    connection.executemany(_INSERT, (_values(row) for row in rows))
+
+
+def insertions(rows: Iterable[Planned]) -> list[database.Statement]:
+    """What adds rows to the table of planned trials."""
+    return [(_INSERT, _values(row)) for row in rows]
+
+
+def _values(row: Planned) -> tuple[object, ...]:
+    return tuple(map(database.storable, astuple(row)))
 
 
 def readable(campaign: Path) -> bool:

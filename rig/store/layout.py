@@ -8,7 +8,8 @@ from rig.errors import StorageError
 
 PLAN, PROVENANCE, SUMMARY = "plan.json", "provenance.json", "summary.json"
 DATABASE, LOCK = "campaign.sqlite", "campaign.lock"
-IMAGES, TRIALS, REPLAYS = "images", "trials", "replays"
+IMAGES, TRIALS, REPLAYS, ROUNDS, SHRINKS = "images", "trials", "replays", "rounds", "shrinks"
+RECOVERIES = "recoveries"
 TABLE_CSV, TABLE_PARQUET, REPORT, JUNIT = "trials.csv", "trials.parquet", "report.html", "junit.xml"
 MARKDOWN, PDF = "report.md", "report.pdf"
 
@@ -17,6 +18,8 @@ CONSOLE, CONSOLE_TIMES, RADIO, FLASH = "console.log", "console.times", "radio.bt
 
 PLAN_FORMAT, PROVENANCE_FORMAT, SUMMARY_FORMAT = "rig.plan/1", "rig.provenance/1", "rig.summary/1"
 JUDGEMENT_FORMAT, EVIDENCE_FORMAT = "rig.judgement/1", "rig.evidence/1"
+ROUND_FORMAT = "rig.round/1"
+RECOVERY_FORMAT = "rig.recovery/1"
 
 ASIDE = ".attempt-"
 """An interrupted attempt of trial T lies in ``trials/T.attempt-N``."""

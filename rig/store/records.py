@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rig.model import Acceptance, Board, InstrumentSpec, Judgement, Trial
+from rig.model import ADDED_LATER, Acceptance, AimedPlan, Board, InstrumentSpec, Judgement, Rung, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class ScenarioPlan:
     name: str
     purpose: str = ""
     accept: Acceptance = field(default_factory=Acceptance)
+    proves: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    """Requirements of the eleven practices that its trials are to prove."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,29 @@ class Plan:
     boards: tuple[Board, ...]
     scenarios: tuple[ScenarioPlan, ...]
     trials: tuple[Trial, ...]
+    aimed: tuple[AimedPlan, ...] = field(default=(), metadata=ADDED_LATER)
+    """What further trials are planned from, in rounds, while the campaign runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPart:
+    """The trials of a round that belong to the plan's `aimed` entry of that index."""
+
+    aimed: int
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Trials that were planned while the campaign ran, from what the rounds before had shown; `number` counts from 0."""
+
+    number: int
+    parts: tuple[RoundPart, ...]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All of them."""
+        return tuple(trial for part in self.parts for trial in part.trials)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +114,44 @@ class Evidence:
     complaints: tuple[str, ...]
     """What was wrong with the journal when the attempt ended; empty for a sound one."""
     faults: tuple[FaultMark, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungResult:
+    """One step of a recovery ladder, and what was still wrong after it; None when nothing was."""
+
+    rung: Rung
+    trouble: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """The rungs that were tried, in order; the last one helped if any did."""
+
+    rungs: tuple[RungResult, ...]
+
+    @property
+    def helped(self) -> bool:
+        """Whether the board's instruments are sound now."""
+        return bool(self.rungs) and self.rungs[-1].trouble is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What was done about a board after a lost trial, and what came of it.
+
+    `after` is that trial's id, empty when a resumed campaign tried a quarantined board again; `cause` is why it was lost.  A board in
+    `quarantine` ran no more trials from then on: `not_run` are those that it still had to run.
+    """
+
+    number: int
+    board: str
+    after: str
+    cause: str
+    climb: Climb
+    quarantine: str | None
+    """Why the board was quarantined; None when it was not."""
+    not_run: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

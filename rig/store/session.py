@@ -9,12 +9,13 @@ from typing import Self
 
 from rig.errors import StorageError
 from rig.model import Judgement
-from rig.store import database, disk, layout
+from rig.store import database, disk, index, layout
 from rig.store.attempt import Attempt
 from rig.store.campaign import Campaign
 from rig.store.codec import to_json
 from rig.store.lock import CampaignLock
 from rig.store.rebuild import align_database
+from rig.store.records import Recovery, Round
 
 
 class Session:
@@ -65,6 +66,17 @@ class Session:
             self._move(folder, folder.with_name(f"{folder.name}{layout.ASIDE}{record.interrupted}"))
         return folder, record.interrupted + 1
 
+    def add_round(self, round_: Round) -> None:
+        """Take the trials of a round into the plan, durably, before the first of them runs.
+
+        Raises:
+            StorageError: a trial has a name that is taken, or the disk refuses.
+        """
+        begin = len(self.campaign.plan.trials)
+        self.campaign.add_round(round_)
+        rows = [index.planned(trial, begin + number) for number, trial in enumerate(round_.trials)]
+        self._writer.write(index.insertions(rows))
+
     def begin_replay(self, trial_id: str, now: Callable[[], float]) -> Attempt:
         """Start a repetition of a trial, apart from the campaign's numbers: a new folder under ``replays/``.
 
@@ -90,6 +102,20 @@ class Session:
         if (folder / layout.JUDGEMENT).exists():
             raise StorageError(f"{folder}: has been judged already")
         self._store(folder, judgement)
+
+    def record_recovery(self, recovery: Recovery) -> None:
+        """Store what was done about a board, durably, as ``recoveries/NUMBER-BOARD.json``.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        folder = self.campaign.path / layout.RECOVERIES
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise disk.refused(folder, error, campaign=self.campaign.path) from error
+        file = folder / f"{recovery.number:04d}-{recovery.board}.json"
+        disk.write_json(file, layout.RECOVERY_FORMAT, to_json(recovery), campaign=self.campaign.path)
 
     def record_again(self, judgement: Judgement) -> None:
         """Replace a judgement by another one of the same evidence; the former stays as ``judgement-N.json``.

@@ -12,7 +12,7 @@ from rig.virtual.controller import VirtualController
 async def open_adapter(name: str) -> Transport:
     """Open the adapter; `name` is what follows ``virtual:`` in the boards file and must be empty.
 
-    Raises `InstrumentError` when no virtual bench is open.
+    Raises `InstrumentError` when no virtual bench is open, or when somebody has pulled the adapter out.
     """
     if name:
         raise InstrumentError("virtual adapter", f"there is no virtual adapter {name!r}", hint="write `adapter: virtual`")
@@ -20,6 +20,8 @@ async def open_adapter(name: str) -> Transport:
         air = CURRENT_AIR.get()
     except LookupError:
         raise InstrumentError("virtual adapter", "no virtual bench is open") from None
+    if not air.has_adapter:
+        raise InstrumentError("virtual adapter", "it is not plugged in", hint="plug a Bluetooth adapter in")
     controller = VirtualController(air)
     air.adapters.append(controller)
     # One object is both ends of the wire; whoever closes the transport switches the controller off.

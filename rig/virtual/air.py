@@ -119,6 +119,8 @@ class Air:
         self.listeners: dict[Listener, None] = {}
         self.adapters: list[Adapter] = []
         """The hosts' adapters that have been opened on this air."""
+        self.has_adapter = True
+        """Whether a host that opens one finds it."""
         self._per = 0.0
         self.set_per(per)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from rig.ports import FlashOperation
 from rig.virtual.world import CURRENT_WORLD, VirtualBoard
 
 
@@ -28,6 +29,18 @@ class VirtualOperationCounter:
     def count(self) -> int:
         assert self._board is not None
         return self._board.soc.flash.count
+
+    def begun(self) -> int:
+        assert self._board is not None
+        return len(self._board.soc.operations)
+
+    def operations(self, since: int) -> Sequence[FlashOperation]:
+        assert self._board is not None
+        return self._board.soc.operations[since:]
+
+    def power_failed_s(self) -> float | None:
+        assert self._board is not None
+        return self._board.soc.power_failed_s
 
     def erases(self) -> int:
         assert self._board is not None

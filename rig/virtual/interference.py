@@ -30,6 +30,8 @@ SENSITIVITY_DBM: Mapping[Phy, float] = {Phy.LE_1M: -95.0, Phy.LE_2M: -92.0, Phy.
 """Signal level for one bit error in a thousand (nRF52840 Product Specification, radio; rounded)."""
 CO_CHANNEL_DB: Mapping[Phy, float] = {Phy.LE_1M: 10.0, Phy.LE_2M: 10.0, Phy.LE_CODED: 2.0}
 """How far the wanted signal must be above interference on its own frequency."""
+INTERFERER_LOSS_DB = 50.0
+"""Between an interferer and the central, and up to the boards' attenuator; what a board at 0 dBm loses as well."""
 _REJECTION_DB = (0.0, 10.0, 40.0)
 """What the receiver takes off interference 0, 1 and 2 MHz away (at LE 1M)."""
 _FAR_REJECTION_DB = 50.0
@@ -122,16 +124,10 @@ def _milliwatts(dbm: float) -> float:
 
 
 class Spectrum:
-    """Emissions and attenuation on one air: levels in, packet errors and RSSI out.
+    """Emissions and attenuation on one air: levels in, packet errors and RSSI out."""
 
-    Args:
-        air: where the packets are.
-        interferer_loss_db: what is lost between an interferer and the central, and up to the boards' attenuator.
-    """
-
-    def __init__(self, air: Air, *, interferer_loss_db: float = 50.0) -> None:
+    def __init__(self, air: Air) -> None:
         self._air = air
-        self._interferer_loss_db = interferer_loss_db
         self._unattenuated_dbm = air.rssi_dbm
         self._attenuation_db = 0.0
         self._emissions: dict[object, tuple[Emission, Callable[[], None]]] = {}
@@ -175,7 +171,7 @@ class Spectrum:
             return emission_error_rate(
                 emission,
                 signal_dbm=self._unattenuated_dbm - self._attenuation_db,
-                path_loss_db=self._interferer_loss_db + reaching_db,
+                path_loss_db=INTERFERER_LOSS_DB + reaching_db,
                 channel=packet.channel,
                 octets=packet.octets,
                 phy=packet.phy,

@@ -133,10 +133,12 @@ class Connection:
     def _event(self) -> None:
         self._counter += 1
         self._channel = (self._channel + self._hop) % DATA_CHANNELS
-        if self._pending is not None and self._apply_change_when_due(self._pending):
-            self._pending = None
-        if self._pending_map is not None and self._apply_change_when_due(self._pending_map):
-            self._pending_map = None
+        if self._pending is not None and self._is_due(self._pending):
+            pdu, self._pending = self._pending, None
+            self._apply_change(pdu)
+        if self._pending_map is not None and self._is_due(self._pending_map):
+            pdu, self._pending_map = self._pending_map, None
+            self._apply_change(pdu)
         if self._air.is_steadily_disturbed or self.channel_map is not ALL_CHANNELS:
             self._assess_channels()
         self._asleep = self._sleeps(self.peripheral)
@@ -316,16 +318,18 @@ class Connection:
         self._pending_map = Pdu(control.octets, control=control)
         self.central.queue.insert(self.central.first_place, self._pending_map)
 
-    def _apply_change_when_due(self, pdu: Pdu) -> bool:
+    def _is_due(self, pdu: Pdu) -> bool:
+        assert isinstance(pdu.control, ChangeAtInstant)
+        return self._counter >= pdu.control.instant
+
+    def _apply_change(self, pdu: Pdu) -> None:
         control = pdu.control
         assert isinstance(control, ChangeAtInstant)
-        if self._counter < control.instant:
-            return False
         if not pdu.delivered:
             self._out_of_step = True  # the central changes, the peripheral does not: they never meet again
         if isinstance(control.change, ChannelMap):
             self.channel_map = control.change
-            return True
+            return
         if isinstance(control.change, Phy):
             self.phy = control.change
         else:
@@ -338,7 +342,6 @@ class Connection:
                 if end.watchdog is not None:  # it counts to the old timeout; the next missed packet sets a new one
                     end.watchdog.cancel()
                     end.watchdog = None
-        return True
 
     # -------------------------------------------------------------------------------------------------------------- end
     def _arm(self, end: LinkEnd) -> None:

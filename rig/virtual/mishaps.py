@@ -25,6 +25,11 @@ _SAGGED_MV = 1500
 """Below the brown-out threshold, above what a logic input calls low."""
 
 
+_FEEDING_MV = 1900
+"""Through protection diodes VDD floats at 1 to 2.5 V (reports from users of the kits); enough for the SoC to run on."""
+_LATE_S = 0.1
+
+
 class ProbeTrouble(StrEnum):
     """How a probe fails to answer."""
 
@@ -105,9 +110,10 @@ def _sagging(around: Surrounded) -> Undo:
 
 
 def _adapter_gone(around: Surrounded) -> Undo:
+    around.air.has_adapter = False
     for adapter in around.air.adapters:
         adapter.vanish()
-    return lambda: None  # it comes back with the next bench: a host opens an adapter once
+    return lambda: setattr(around.air, "has_adapter", True)
 
 
 def _deaf(around: Surrounded) -> Undo:
@@ -120,6 +126,42 @@ def _wrong_board(kind: Strange) -> Mishap:
         return lambda: setattr(around.board, "at_probe", around.board)
 
     return happen
+
+
+def _late(around: Surrounded) -> Undo:
+    wire = around.wires.get(around.console)
+    wire.late_s = _LATE_S
+    return lambda: setattr(wire, "late_s", 0.0)
+
+
+def _fed_by_console(around: Surrounded) -> Undo:
+    """The adapter's TXD idles high and feeds the SoC through its protection diode, while the port is open."""
+    wire, power = around.wires.get(around.console), around.board.power
+
+    def follow(is_open: bool) -> None:
+        power.feed(_FEEDING_MV if is_open else None)
+
+    wire.on_use = follow
+    follow(wire.is_open)
+    return lambda: setattr(wire, "on_use", lambda _open: None)
+
+
+def _fed_by_probe(around: Surrounded) -> Undo:
+    """The probe's pull-ups on SWDIO and RESET feed the SoC while somebody has the probe open."""
+    board = around.board
+
+    def follow(is_open: bool) -> None:
+        board.power.feed(_FEEDING_MV if is_open else None)
+
+    board.on_probe_use = follow
+    follow(board.probe_users > 0)
+    return lambda: setattr(board, "on_probe_use", lambda _open: None)
+
+
+def _fed_by_usb(around: Surrounded) -> Undo:
+    """Whatever the rig does not switch: VBUS at the SoC's own USB socket, a pull-up to another rail."""
+    around.board.power.feed(_FEEDING_MV)
+    return lambda: around.board.power.feed(None)
 
 
 def _twin(around: Surrounded) -> Undo:
@@ -138,6 +180,10 @@ MISHAPS: Mapping[str, Mishap] = {
     "supply-stuck-on": _jammed(True),
     "supply-stuck-off": _jammed(False),
     "supply-sags": _sagging,
+    "fed-by-console": _fed_by_console,
+    "fed-by-probe": _fed_by_probe,
+    "fed-by-usb": _fed_by_usb,
+    "console-late": _late,
     "adapter-gone": _adapter_gone,
     "antenna-off": _deaf,
     "other-soc-on-probe": _wrong_board(Strange.OTHER_SOC),

@@ -201,6 +201,12 @@ class PowerNode:
         self._ceiling_v = math.inf if millivolts is None else millivolts / 1000
         self._proceed(now)
 
+    def feed(self, millivolts: int | None) -> None:
+        """A foreign pin holds this voltage on VDD from now on, as `back_power_mv` does; None ends it."""
+        now = self._settle()
+        self._floor_v = (millivolts or 0) / 1000
+        self._proceed(now)
+
     def _move(self, on: bool) -> None:
         if on != self._on:
             now = self._settle()

@@ -15,6 +15,8 @@ from rig.virtual.world import CURRENT_WORLD, VirtualBoard
 
 _TRANSACTION_S = 0.002
 _ANSWER_LIMIT_S = 10.0
+_ERASE_ALL_S = 0.2
+"""CTRL-AP ERASEALL, an order of magnitude (nRF52840 Product Specification, NVMC: 169 ms to 296 ms)."""
 _BYTES_PER_SECOND = 100_000
 """Reading over SWD at 4 MHz through a J-Link OB, an order of magnitude."""
 
@@ -29,7 +31,12 @@ class VirtualProbe:
         self._attached = False
 
     async def __aenter__(self) -> Self:
-        self._board = CURRENT_WORLD.get().board(self._owner, user=self._name)
+        board = CURRENT_WORLD.get().board(self._owner, user=self._name)
+        if board.probe_users:
+            raise InstrumentError(self._name, "somebody else has the probe open", hint="close the other program")
+        board.probe_users += 1
+        board.on_probe_use(True)
+        self._board = board
         return self
 
     async def __aexit__(
@@ -41,6 +48,9 @@ class VirtualProbe:
             if error is None:
                 raise
         finally:
+            if self._board is not None:
+                self._board.probe_users -= 1
+                self._board.on_probe_use(False)
             self._board = None
 
     async def info(self) -> DeviceInfo:
@@ -88,6 +98,15 @@ class VirtualProbe:
         await self._transaction(0)
         self._attached = False
         soc.release(ResetReason.PIN)
+
+    async def recover(self) -> None:
+        await self._reach()
+        soc = self._target().soc
+        soc.hold()
+        self._attached = True
+        await asyncio.sleep(_ERASE_ALL_S)
+        soc.approtect = False
+        self._poke(self._target(), 0, b"\xff" * soc.facts.part.flash_size)
 
     async def protection(self) -> Protection:
         await self._reach()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import tty
+from collections.abc import Callable
 
 from rig.virtual.wire import Line, Receiver
 
@@ -34,7 +35,16 @@ class PtyWire:
         self._plugged = False
         self.is_broken = False
         """The port is there, but nothing reaches its other end any more: a loose wire."""
+        self.late_s = 0.0
+        """Without effect here: the operating system has its own delays."""
+        self.on_use: Callable[[bool], object] = lambda _open: None
+        """Never called: nobody is told when a pseudo-terminal is opened."""
         self.plug()
+
+    @property
+    def is_open(self) -> bool:
+        """Taken for granted: the rig keeps its ports open."""
+        return self._plugged
 
     @property
     def path(self) -> str:

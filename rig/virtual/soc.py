@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from rig.formats.sample_app import SampleApp
 from rig.formats.sample_app import parse as parse_sample_app
 from rig.model import Region
+from rig.ports import FlashOperation
 from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
@@ -87,6 +88,8 @@ class Soc:
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_timeout_s = 0.0
         self._waiting: list[_Pending] = []
+        self.operations: list[FlashOperation] = []
+        self.power_failed_s: float | None = None
         self._good_code: bytes | None = None
 
     # ------------------------------------------------------------------------------------------------- power and reset
@@ -100,6 +103,7 @@ class Soc:
 
     def power_fail(self) -> None:
         """VDD has fallen below the brown-out threshold."""
+        self.power_failed_s = asyncio.get_running_loop().time()
         self._stop_watchdog()
         self._end_life()
         self.power.set_load(self.loads.off)
@@ -198,10 +202,24 @@ class Soc:
         """Arm the timers of everybody who waits for a word of `operation`."""
         first = self.flash.count
         words = operation.words if isinstance(operation, Write) else 1
+        self.operations.append(
+            FlashOperation(
+                erase=isinstance(operation, Erase),
+                address=operation.address,
+                words=words,
+                first=first,
+                started_s=asyncio.get_running_loop().time(),
+                duration_s=self.flash.duration(operation),
+            )
+        )
         for waiting in list(self._waiting):
             if first <= waiting.count < first + words:
                 delay = (waiting.count - first) * self.facts.part.word_write_s
                 waiting.timer = asyncio.get_running_loop().call_later(delay, self._operation_reached, waiting)
+
+    def operation_stops(self, progress: float) -> None:
+        """The operation that is going on gets no further than this share."""
+        self.operations[-1] = replace(self.operations[-1], progress=progress)
 
     def _operation_reached(self, waiting: _Pending) -> None:
         self._waiting.remove(waiting)
@@ -267,7 +285,9 @@ class Life:
         if self._operation is not None:
             operation, started = self._operation
             self._operation = None
-            self._soc.flash.interrupt(operation, min(1.0, (now - started) / self._soc.flash.duration(operation)))
+            progress = min(1.0, (now - started) / self._soc.flash.duration(operation))
+            self._soc.operation_stops(progress)
+            self._soc.flash.interrupt(operation, progress)
         self._soc.console.cut()
         self._soc.serial.cut()
         if self._radio is not None:

@@ -115,6 +115,10 @@ class VirtualWire:
         self._plugged = True
         self.is_broken = False
         """The port is there, but nothing reaches its other end any more: a loose wire."""
+        self.late_s = 0.0
+        """How much later than on the wire the host gets its bytes, seconds: a hub that is too busy."""
+        self.on_use: Callable[[bool], object] = lambda _open: None
+        """Called with True when the host opens its end, with False when it closes it."""
 
     def listen(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -138,7 +142,13 @@ class VirtualWire:
             raise InstrumentError(owner, f"the port is in use by {self._host.owner}")
         self._garbled = self._baudrate not in (None, baudrate)
         self._host = HostEnd(self._to_device, owner=owner, hang_up=self._hang_up)
+        self.on_use(True)
         return self._host
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the host has its end open."""
+        return self._host is not None
 
     def unplug(self) -> None:
         """The port vanishes from the host, as in a USB re-enumeration."""
@@ -153,10 +163,16 @@ class VirtualWire:
 
     def _hang_up(self) -> None:
         self._host = None
+        self.on_use(False)
 
     def _reach_host(self, t: float, data: bytes) -> None:
-        if self._host is not None and not self.is_broken:
-            self._host.receive(t, _garble(data) if self._garbled else data)
+        if self._host is None or self.is_broken:
+            return
+        data = _garble(data) if self._garbled else data
+        if self.late_s:
+            asyncio.get_running_loop().call_later(self.late_s, self._host.receive, t + self.late_s, data)
+        else:
+            self._host.receive(t, data)
 
     def _reach_device(self, t: float, data: bytes) -> None:
         if self._receiver is not None and not self.is_broken:

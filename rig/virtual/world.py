@@ -84,6 +84,8 @@ class VirtualBoard:
         self.supply = _build_supply(board, wires, self.power)
         self.supply_wire = board.supply.driver
         self.probe_trouble: ProbeTrouble | None = None
+        self.probe_users = 0
+        self.on_probe_use: Callable[[bool], object] = lambda _open: None
         self.at_probe = self
         """What the cable of this board's probe really ends at."""
 

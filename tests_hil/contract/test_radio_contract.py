@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from rig.drivers.radio_bleak import PAIRING_GROUP, BleakRadio, longest_write
-from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound, Refused
+from rig.drivers.radio_bleak import BleakRadio, longest_write
+from rig.errors import PAIRING_GROUP, ConfigError, InstrumentError, LinkLost, NoReply, NotFound, Refused
 from rig.ports import Advertisement, GattLink
 from rig.virtual.air import CURRENT_AIR, Air
 from rig.virtual.ble_peripheral import AttRefusal, BlePeripheral, Bond, Characteristic, Security, Service

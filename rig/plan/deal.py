@@ -26,6 +26,12 @@ class Dealt:
     trials: tuple[Trial, ...]
     aimed: tuple[AimedPlan, ...]
 
+    @property
+    def boards(self) -> frozenset[str]:
+        """Names of the boards that have something to do."""
+        templates = (template for aimed in self.aimed for template in aimed.templates)
+        return frozenset(trial.board for trial in (*self.trials, *templates))
+
 
 def plan(
     scenarios: Sequence[Scenario],

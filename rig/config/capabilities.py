@@ -1,0 +1,53 @@
+"""What a fault needs of the instruments of a board, and which driver offers what the board's own does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rig.drivers import DRIVERS, RECOVERY_ONLY, SUPPLY_CAPABILITIES
+from rig.model import Board, FaultKind, TriggerKind
+from rig.scenario import FaultTemplate, Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """Something that a board cannot do.  `keys` are the places that say it, the most telling first."""
+
+    keys: tuple[str, ...]
+    reason: str
+    hint: str = ""
+
+
+def lacking(scenario: Scenario, board: Board) -> Iterator[Lack]:
+    """Everything that the faults of `scenario` need and `board` cannot do."""
+    for index, share in enumerate(scenario.faults):
+        for number, fault in enumerate(share.programme):
+            above = f"faults[{index}]" if len(share.programme) == 1 else f"faults[{index}].programme.faults[{number}]"
+            yield from _of_fault(fault, board, above)
+
+
+def _of_fault(fault: FaultTemplate, board: Board, above: str) -> Iterator[Lack]:
+    here = f"{above}.{fault.kind.value}"
+    sees_operations = fault.trigger.kind is TriggerKind.FLASH_OPERATION or fault.aim is not None
+    if sees_operations and board.counter is None:
+        reason = f"board {board.name!r} has no counter, so that nobody sees its flash operations"
+        yield Lack(keys=(f"{here}.trigger.flash_operation", f"{here}.aim", here, above), reason=reason, hint=_offered("counter"))
+    if fault.kind in (FaultKind.POWER_CUT, FaultKind.BROWN_OUT) and board.supply.driver in RECOVERY_ONLY:
+        reason = f"the supply {board.supply.driver!r} of board {board.name!r} is for recovery only; it cannot time a cut"
+        yield Lack(keys=(here, above), reason=reason, hint="use a ppk2 or a switch, or restrict the scenario with `boards:`")
+    elif fault.kind is FaultKind.BROWN_OUT and "set_voltage" not in SUPPLY_CAPABILITIES[board.supply.driver]:
+        able = [name for name, offered in SUPPLY_CAPABILITIES.items() if "set_voltage" in offered]
+        reason = f"the supply {board.supply.driver!r} of board {board.name!r} cannot set a voltage"
+        yield Lack(keys=(here, above), reason=reason, hint=f"drivers that offer set_voltage: {', '.join(able)}")
+    if fault.kind is FaultKind.INTERFERENCE and board.interferer is None:
+        yield Lack(keys=(here, above), reason=f"board {board.name!r} has no interferer", hint=_offered("interferer"))
+    if fault.kind is FaultKind.FADE and board.attenuator is None:
+        yield Lack(keys=(here, above), reason=f"board {board.name!r} has no attenuator", hint=_offered("attenuator"))
+    if fault.kind in (FaultKind.INTERFERENCE, FaultKind.FADE) and not board.enclosure:
+        reason = f"board {board.name!r} stands in no shielded enclosure"
+        yield Lack(keys=(here, above), reason=reason, hint="shield it, then say so: bench: {enclosure: what it is}")
+
+
+def _offered(port: str) -> str:
+    return f"drivers that offer one: {', '.join(DRIVERS[port])}"

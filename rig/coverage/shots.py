@@ -1,0 +1,66 @@
+"""One cut that was made: where it was aimed, what it struck, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rig.coverage.known import Site
+from rig.model import Aim, Event, Judgement, OperationKind, Outcome, Phase, Trial, Trigger, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """A proved cut of a trial.
+
+    `struck` is the operation that was going on when the processor lost its power, `progress` how far it had come; between two
+    operations `struck` is None, and `after` is the one before.  `latency_s` is from the command to that moment, `into_phase_s` from the
+    beginning of the phase that was aimed at.
+    """
+
+    trial: str
+    board: str
+    aim: Aim | None
+    trigger: Trigger
+    struck: Site | None
+    after: Site | None
+    kind: OperationKind | None
+    progress: float
+    latency_s: float | None
+    into_phase_s: float | None
+    verdict: Verdict
+    outcome: Outcome
+
+
+def shot_of(trial: Trial, judgement: Judgement, events: Sequence[Event]) -> Shot | None:
+    """The first cut of a judged trial; None when it was not delivered, or nobody saw which operation it met."""
+    delivered = next((event for event in events if event.kind == "fault.delivered" and "struck" in event.data), None)
+    if delivered is None or trial.fault is None or not judgement.fault_proved:
+        return None
+    struck, aim = delivered.data["struck"], trial.fault.aim
+    return Shot(
+        trial=trial.id,
+        board=trial.board,
+        aim=aim,
+        trigger=trial.fault.trigger,
+        struck=_site(struck) if struck["progress"] is not None else None,
+        after=_site(struck) if struck["progress"] is None else None,
+        kind=OperationKind(struck["kind"]) if struck["kind"] else None,
+        progress=struck["progress"] or 0.0,
+        latency_s=delivered.data.get("failed_after_s"),
+        into_phase_s=_into_phase_s(events, aim, int(delivered.data["failed_t_ns"])) if aim else None,
+        verdict=judgement.verdict,
+        outcome=judgement.outcome,
+    )
+
+
+def _into_phase_s(events: Sequence[Event], aim: Aim, t_ns: int) -> float | None:
+    """Seconds from the beginning of the phase that was aimed at to `t_ns`."""
+    begun = [event.t_ns for event in events if event.kind == "phase.start" and event.data["phase"] == aim.phase]
+    return (t_ns - begun[aim.occurrence - 1]) / 1e9 if len(begun) >= aim.occurrence else None
+
+
+def _site(place: dict[str, object]) -> Site | None:
+    if place["phase"] is None:
+        return None
+    return Site(phase=Phase(str(place["phase"])), occurrence=int(str(place["occurrence"])), number=int(str(place["number"])))

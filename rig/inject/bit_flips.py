@@ -1,0 +1,86 @@
+"""Bits turned over in flash by the probe, which holds the processor meanwhile and lets go with a pin reset.
+
+Proved is it by reading back: the page differs from what stood there in exactly these bits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from rig.errors import InstrumentError
+from rig.inject.means import Means
+from rig.model import Event, Fault, FlashPlace, Json, MemoryMap, Region
+
+PAGE = 4096
+_ERASED = 0xFF
+
+
+class FlipDelivery:
+    """Delivers the flips of one fault."""
+
+    def __init__(self, fault: Fault, means: Means) -> None:
+        assert fault.flips is not None
+        self._flips, self._means = fault.flips, means
+        self._found: list[tuple[int, str, bool]] = []
+
+    async def prepare(self) -> Mapping[str, Json]:
+        return {"place": self._flips.place.value, "bits": len(self._flips.positions)}
+
+    async def strike(self, number: int, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        means, probe = self._means, self._means.probe
+        phase = means.phase
+        means.requested(number, asyncio.get_running_loop().time(), place=self._flips.place.value)
+        region = place_of(self._flips.place, means.memory)
+        content = await probe.read(region.start, region.size)
+        used = len(content.rstrip(bytes([_ERASED]))) or region.size
+        bits = sorted({int(position * used * 8) for position in self._flips.positions})
+        wanted = turned_over(content, bits)
+        for start in sorted({bit // 8 // PAGE * PAGE for bit in bits}):
+            await probe.program(region.start + start, wanted[start : start + PAGE])
+        after = await probe.read(region.start, region.size)
+        await probe.detach()
+        means.delivered(
+            number,
+            phase,
+            fault="bit_flips",
+            place=self._flips.place.value,
+            bits=[{"address": region.start + bit // 8, "bit": bit % 8} for bit in bits],
+            operation=means.counter.count() if means.counter else None,
+        )
+        self._found.append((number, phase, after == wanted and after != content))
+
+    def hear(self, event: Event) -> None:
+        pass
+
+    def conclude(self) -> None:
+        for number, phase, exact in self._found:
+            self._means.concluded(number, phase, {"read_back_differs_in_these_bits": exact}, proved=exact)
+
+
+def place_of(place: FlashPlace, memory: MemoryMap) -> Region:
+    """The stretch of flash that `place` stands for.
+
+    Raises:
+        InstrumentError: the board has no such place.
+    """
+    match place:
+        case FlashPlace.RUNNING:
+            return Region(start=memory.primary.start, size=memory.primary.size - PAGE)
+        case FlashPlace.STAGED if memory.secondary.size:
+            start = memory.secondary.start + memory.upload_offset
+            return Region(start=start, size=memory.secondary.end - PAGE - start)
+        case FlashPlace.TRAILER if memory.secondary.size:
+            return Region(start=memory.secondary.end - PAGE, size=PAGE)
+        case FlashPlace.SETTINGS if memory.settings is not None:
+            return memory.settings
+    raise InstrumentError("memory", f"the board has no {place} to flip bits in")
+
+
+def turned_over(content: bytes, bits: list[int]) -> bytes:
+    """`content` with these bits, counted from its start, turned over."""
+    found = bytearray(content)
+    for bit in bits:
+        found[bit // 8] ^= 1 << bit % 8
+    return bytes(found)

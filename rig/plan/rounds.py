@@ -1,0 +1,201 @@
+"""Plans the next round of aimed cuts from what the rounds before have hit.  Pure: equal results give an equal round.
+
+The first round has no fault: it learns which operations an update makes.  Later rounds go by the plan of the scenario: every operation,
+a list of them, chance, or adaptive: the cuts that promise most new operations, a share by chance, and where neighbouring cuts ended
+differently, cuts between them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from rig.coverage import Known, Shot, Site, coverage
+from rig.model import Aim, AimedPlan, Phase, PointPlan, Trial, Verdict
+from rig.plan.aiming import Aiming
+
+_REFERENCES = 2
+"""Runs without a fault, for each board and each way to begin."""
+_CALIBRATION = 8
+"""Cuts of the first round with faults: what they show makes the next ones hit."""
+_BOUNDARY_SHARE = 0.25
+"""Share of a round at most that looks at boundaries between outcomes."""
+_INSIDE = (0.5, 0.04, 0.96)
+"""Where in an operation the first cuts that strike it are aimed at: its middle, then its boundaries."""
+_REVISIT = 1e-3
+"""What striking an operation again is worth, against striking one for the first time."""
+_NARROW = 0.05
+"""Two cuts in the same operation are not told further apart than this share of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What is known when a round is planned: the operations, the cuts so far, and how many trials have been planned."""
+
+    known: tuple[Known, ...]
+    shots: tuple[Shot, ...]
+    planned: int
+
+
+def next_round(aimed: AimedPlan, progress: Progress, number: int) -> tuple[Trial, ...]:
+    """The trials of round `number`, from 0, without names; empty when nothing is left to do or to spend."""
+    left = aimed.budget - progress.planned
+    if left <= 0:
+        return ()
+    if number == 0:
+        return _references(aimed)[:left]
+    candidates = _candidates(aimed, progress.known)
+    if not candidates:
+        return ()
+    return _Round(aimed, progress, candidates, number).trials(min(left, _CALIBRATION if number == 1 else aimed.round_size))
+
+
+def _references(aimed: AimedPlan) -> tuple[Trial, ...]:
+    rng = random.Random(f"{aimed.seed}/references")
+    ways = (False, True) if 0 < aimed.staged < 1 else (aimed.staged >= 1,)
+    return tuple(
+        replace(template, seed=rng.getrandbits(48), staged=staged, again=None)
+        for _ in range(_REFERENCES)
+        for staged in ways
+        for template in aimed.templates
+    )
+
+
+def _candidates(aimed: AimedPlan, known: Sequence[Known]) -> list[Known]:
+    return [
+        operation
+        for operation in known
+        if (not aimed.phases or operation.site.phase in aimed.phases)
+        and (not aimed.kinds or operation.kind in aimed.kinds)
+        and (not aimed.numbers or operation.site.number in aimed.numbers)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    target: Known
+    inside: float
+    drawn: str
+
+
+class _Round:
+    """One round while it is planned."""
+
+    def __init__(self, aimed: AimedPlan, progress: Progress, candidates: list[Known], number: int) -> None:
+        self._aimed, self._candidates, self._shots = aimed, candidates, progress.shots
+        self._rng = random.Random(f"{aimed.seed}/{number}")
+        self._aiming = Aiming(progress.known, progress.shots)
+        self._hits = coverage(candidates, progress.shots).hits
+        self._planned: Counter[Site] = Counter()
+        self._turn = progress.planned
+
+    def trials(self, count: int) -> tuple[Trial, ...]:
+        """At most `count` trials."""
+        choose = {
+            PointPlan.EVERY: self._missing,
+            PointPlan.LIST: self._missing,
+            PointPlan.RANDOM: self._random,
+            PointPlan.ADAPTIVE: self._adaptive,
+        }[self._aimed.plan]
+        return tuple(self._trial(choice) for choice in choose(count))
+
+    # ------------------------------------------------------------------------------------------------------- the plans
+    def _missing(self, count: int) -> list[_Choice]:
+        """Operations that no cut has struck yet, those first that have been aimed at least."""
+        tried = coverage(self._candidates, self._shots).aimed
+        missing = [known for known in self._candidates if not self._hits[known.site]]
+        missing.sort(key=lambda known: tried[known.site])  # stable: in the order of the update
+        return [_Choice(target=known, inside=0.5, drawn="coverage") for known in missing[:count]]
+
+    def _random(self, count: int) -> list[_Choice]:
+        return [self._any() for _ in range(count)]
+
+    def _any(self) -> _Choice:
+        return _Choice(target=self._rng.choice(self._candidates), inside=round(self._rng.random(), 3), drawn="chance")
+
+    def _adaptive(self, count: int) -> list[_Choice]:
+        chance = round(count * self._aimed.random_share)
+        boundaries = self._boundaries(int(count * _BOUNDARY_SHARE))
+        found = [*(self._any() for _ in range(chance)), *boundaries]
+        worth = self._worth()
+        while len(found) < count:
+            best = max(range(len(worth)), key=lambda index: (worth[index][0], -index))
+            value, probability = worth[best]
+            found.append(self._next_in(self._candidates[best]))
+            worth[best] = (value * (1 - 0.999 * probability), probability)
+        return found
+
+    def _worth(self) -> list[tuple[float, float]]:
+        """For each candidate what a cut at it promises, and its probability to strike."""
+        board = self._aimed.templates[self._turn % len(self._aimed.templates)].board
+        found = []
+        for known in self._candidates:
+            probability = self._aiming.at(board, known, 0.5).probability
+            hits = self._hits[known.site]
+            found.append((probability if not hits else _REVISIT * probability / (1 + hits), probability))
+        return found
+
+    def _next_in(self, known: Known) -> _Choice:
+        struck = self._hits[known.site] + self._planned[known.site]
+        self._planned[known.site] += self._hits[known.site] > 0
+        inside = _INSIDE[struck] if struck < len(_INSIDE) else round(self._rng.random(), 3)
+        return _Choice(target=known, inside=inside, drawn="coverage")
+
+    # -------------------------------------------------------------------------------------------------------- boundaries
+    def _boundaries(self, most: int) -> list[_Choice]:
+        """Cuts half way between neighbours that ended differently; those between good and bad first."""
+        places = [known.site for known in self._candidates]
+        index = {site: number for number, site in enumerate(places)}
+        fallen = sorted(
+            ((index[shot.struck] + shot.progress, shot) for shot in self._shots if shot.struck in index), key=lambda entry: entry[0]
+        )
+        found = [
+            ((Verdict.FAIL in (one.verdict, other.verdict), high - low), self._between(low, high))
+            for (low, one), (high, other) in pairwise(fallen)
+            if (one.verdict, one.outcome) != (other.verdict, other.outcome) and one.struck is not None and other.struck is not None
+            if (one.struck.phase, one.struck.occurrence) == (other.struck.phase, other.struck.occurrence) and self._is_wide(low, high)
+        ]
+        found.sort(key=lambda entry: (not entry[0][0], -entry[0][1]))
+        return [choice for _, choice in found[:most]]
+
+    def _is_wide(self, low: float, high: float) -> bool:
+        """Whether there is room for another cut between two places, given how exactly cuts fall here."""
+        target = self._candidates[int((low + high) / 2)]
+        spread_s = self._aiming.lead(self._aimed.templates[0].board, target).spread_s
+        return high - low > max(_NARROW, min(1.0, spread_s / target.duration_s))
+
+    def _between(self, low: float, high: float) -> _Choice:
+        middle = (low + high) / 2
+        inside = 0.5 if high - low > 2 else round(middle - int(middle), 3)  # noqa: PLR2004 - whole operations lie between
+        return _Choice(target=self._candidates[int(middle)], inside=inside, drawn="boundary")
+
+    # --------------------------------------------------------------------------------------------------------- the trial
+    def _trial(self, choice: _Choice) -> Trial:
+        aimed = self._aimed
+        template = aimed.templates[self._turn % len(aimed.templates)]
+        self._turn += 1
+        plan = self._aiming.at(template.board, choice.target, choice.inside)
+        site = choice.target.site
+        aim = Aim(
+            phase=site.phase, occurrence=site.occurrence, number=site.number, kind=choice.target.kind, inside=choice.inside, drawn=choice.drawn
+        )
+        draws = random.Random(self._rng.getrandbits(64))
+        staged = site.phase is not Phase.UPLOAD and draws.random() < aimed.staged
+        return replace(
+            template,
+            seed=draws.getrandbits(48),
+            staged=staged,
+            again=template.again if draws.random() < aimed.again else None,
+            fault=replace(aimed.cut, trigger=plan.trigger, aim=aim),
+            stratum=site.phase.value,
+        )
+
+
+def next_aims(aimed: AimedPlan, progress: Progress, count: int) -> list[Aim]:
+    """What a round would aim at next."""
+    trials = next_round(replace(aimed, budget=progress.planned + count, round_size=count), progress, 2)
+    return [trial.fault.aim for trial in trials if trial.fault is not None and trial.fault.aim is not None]
+
