@@ -181,6 +181,11 @@ def _unasked(sightings: Sequence[Event]) -> list[Event]:
     return [event for event in sightings if event.kind == "dut.dfu_mode" and (asked is None or event.seq < asked)]
 
 
+def _disturbance(trial: Trial) -> str:
+    """What the trial did to the device, in words."""
+    return "the power cut" if {fault.kind for fault in trial.faults} == {FaultKind.POWER_CUT} else "the fault"
+
+
 def _judgement(trial: Trial, verdict: Verdict, outcome: Outcome, reason: str, because: Iterable[Event]) -> Judgement:
     return Judgement(
         trial=trial.id, verdict=verdict, outcome=outcome, reason=reason, because=tuple(sorted({event.seq for event in because}))
@@ -210,8 +215,7 @@ def _undecidable(trial: Trial, seen: _Seen) -> Judgement | None:
             number = seen.unfired[0].data.get("n", 1)
             reason = f"the trigger of what was to be done as number {number} never fired"
             return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.unfired)
-        what = "power cut" if {fault.kind for fault in trial.faults} == {FaultKind.POWER_CUT} else "fault"
-        reason = f"the {what} is not proved ({', '.join(sorted(set(witness))) or 'no evidence'})"
+        reason = f"{_disturbance(trial)} is not proved ({', '.join(sorted(set(witness))) or 'no evidence'})"
         hints = dict.fromkeys(str(event.data["hint"]) for event in seen.unproved if "hint" in event.data)
         reason = "; ".join([reason, *hints])
         return _judgement(trial, Verdict.INCONCLUSIVE, Outcome.UNKNOWN, reason, seen.unproved or seen.requested)
@@ -250,7 +254,7 @@ _FAILURES = frozenset(
 def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
     """What the device did, in one word and one sentence, and the events that show it."""
     if seen.stranded and not (trial.in_place and seen.final_states):
-        text = "after the power cut the device was in DFU mode instead of running an application"
+        text = f"after {_disturbance(trial)} the device was in DFU mode instead of running an application"
         return Outcome.STUCK_IN_DFU, text, [seen.stranded[0]]
     if not seen.final_states:
         if seen.final_dfu_mode and trial.in_place and trial.expect is Expectation.REFUSED and not seen.ran_new(trial):
@@ -309,11 +313,11 @@ def _updated_outcome(trial: Trial, seen: _Seen, last: Event) -> tuple[Outcome, s
     first = seen.states_after[0]
     if seen.uploads_after or seen.marks_after:
         had = "was back on" if any(_runs(e, trial.new) for e in seen.states_before) else "kept"
-        text = f"after the power cut the device {had} {trial.old.version}; a further attempt brought it to {new}"
+        text = f"after {_disturbance(trial)} the device {had} {trial.old.version}; a further attempt brought it to {new}"
         return Outcome.RECOVERED_ON_RETRY, text, [first, last]
     if _runs(first, trial.new):
-        return Outcome.RESUMED, f"after the power cut the device went on by itself to {new}", [first, last]
-    return Outcome.RESUMED, f"after the power cut the pending update went on with the next reset to {new}", [first, last]
+        return Outcome.RESUMED, f"after {_disturbance(trial)} the device went on by itself to {new}", [first, last]
+    return Outcome.RESUMED, f"after {_disturbance(trial)} the pending update went on with the next reset to {new}", [first, last]
 
 
 def _inspected(trial: Trial, seen: _Seen) -> Judgement:

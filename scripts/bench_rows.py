@@ -21,7 +21,7 @@ from rig.formats import ppk2
 from rig.model import Verdict
 from rig.store import Session
 from rig.virtual.ppk2 import CALIBRATION
-from scripts import report_rows
+from scripts import latency, report_rows
 from tests_hil import test_dfu_throughput as dfu
 from tests_hil import test_smp_throughput as smp
 from tests_hil.campaigns import boards_file, plan_campaign, run_trial, scenario_file
@@ -136,7 +136,13 @@ def large_report_page() -> Row:
     return Row(name="the same: size of the page", value=_large_report().page_mb, unit="MB", limit=3.0)
 
 
-ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial, partial(dfu_client, 0, 0.95), partial(dfu_client, 12, 0.85), ppk2_decoding, small_report, large_report, large_report_memory, large_report_page)
+def console_to_command() -> Row:
+    found = latency.latencies(300)
+    name = "console line to power command above its transmission time, p99, four more consoles streaming at 1 Mbaud"
+    return Row(name=name, value=1e3 * found[int(0.99 * len(found))], unit="ms", limit=1.0)
+
+
+ROWS: tuple[Callable[[], Row], ...] = (complete_trial, staged_trial, smp_upload, dfu_trial, partial(dfu_client, 0, 0.95), partial(dfu_client, 12, 0.85), ppk2_decoding, console_to_command, small_report, large_report, large_report_memory, large_report_page)
 
 
 def main() -> None:

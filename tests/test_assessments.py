@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rig.errors import ATT_GROUP, PAIRING_GROUP
-from rig.model import Expectation, Fault, Judgement, Outcome, Phase, Trial, Trigger, TriggerKind, Verdict
+from rig.model import Expectation, Judgement, Outcome, Phase, Trial, Verdict
 from rig.practices import REQUIREMENTS, Assessment, Case, Practice
 from rig.product import Budgets, LockedRegion, Product, UpdateSignals
 from tests.test_judge import NEW, OLD, TRIAL, Story
@@ -22,7 +22,6 @@ LAMP = Product(
     crypto="cc310",
     locked=(LockedRegion(name="MCUboot", start=0x1000, size=0x2000),),
 )
-CUT = Fault(trigger=Trigger(kind=TriggerKind.PHASE, phase=Phase.UPLOAD), off_s=0.5)
 MET, VIOLATED, SILENT = True, False, None
 
 
@@ -85,16 +84,16 @@ def stranger(*admitted: bool) -> Story:
     return told().say("channel.stranger", attempts=[{"what": f"do {n}", "admitted": yes, "answer": ""} for n, yes in enumerate(admitted)])
 
 
-def protection(readback: bool, *locked: tuple[int, int]) -> Story:  # noqa: FBT001 - reads as the event does
+def protection(readback: bool, *locked: tuple[int, int]) -> Story:
     return told().say("keys.protection", readback=readback, locked=[list(region) for region in locked])
 
 
-def uploads(*ok: bool) -> Story:
-    """A transfer that is interrupted, and those that follow."""
+def uploads(*ok: bool, error: str | None = None) -> Story:
+    """A transfer that is interrupted, and those that follow; `error` is what ended the last."""
     story = told().say("fault.delivered", n=1, at_phase="upload")
     for one in ok:
         story.phase(Phase.UPLOAD, ok=one)
-    return story
+    return story.say("dut.error", text="no", type=error) if error else story
 
 
 def undisturbed_link(reason: int, *, inside: bool = True) -> Story:
@@ -139,12 +138,15 @@ HOW_THE_UPDATE_ENDED = [
     Row(requirement="recovery.power-cut", met=VIOLATED, words="said the judge", **BRICKED),
     Row(requirement="recovery.power-cut", met=SILENT, words="user data", checks={"user_data": False}, **BRICKED),
     Row(requirement="recovery.power-cut", met=SILENT, words="said the judge", **LOST),
-    Row(requirement="recovery.resume", met=MET, words="was installed", story=uploads(False, True), outcome=Outcome.RECOVERED_ON_RETRY),
-    Row(requirement="recovery.resume", met=VIOLATED, words="could not install", story=uploads(True, True), outcome=Outcome.RECOVERED_ON_RETRY),
-    Row(requirement="recovery.resume", met=VIOLATED, words="could not install", story=uploads(True), **FAILED),
-    Row(requirement="recovery.resume", met=SILENT, words="was interrupted", story=told().phase(Phase.UPLOAD)),
-    Row(requirement="recovery.resume", met=SILENT, words="completed after", story=uploads(False), **FAILED),
+    Row(requirement="recovery.resume", met=MET, words="was installed", story=uploads(True), outcome=Outcome.RECOVERED_ON_RETRY),
     Row(requirement="recovery.resume", met=MET, words="was installed", story=uploads(True).say("again.start").phase(Phase.UPLOAD), outcome=Outcome.RESUMED),
+    Row(requirement="recovery.resume", met=VIOLATED, words="could not be installed", story=uploads(True, True), outcome=Outcome.RECOVERED_ON_RETRY),
+    Row(requirement="recovery.resume", met=VIOLATED, words="could not be installed", story=uploads(True), **FAILED),
+    Row(requirement="recovery.resume", met=VIOLATED, words="could not be installed", story=uploads(False, error="Refused"), outcome=Outcome.RECOVERED_ON_RETRY),
+    Row(requirement="recovery.resume", met=SILENT, words="interrupted once more", story=uploads(False, error="LinkLost"), outcome=Outcome.RECOVERED_ON_RETRY),
+    Row(requirement="recovery.resume", met=SILENT, words="went on after", story=told().phase(Phase.UPLOAD)),
+    Row(requirement="recovery.resume", met=SILENT, words="went on after", story=uploads(True), **LOST),
+    Row(requirement="recovery.resume", met=SILENT, words="went on after", story=uploads().say("again.start").phase(Phase.UPLOAD)),
     Row(requirement="recovery.user-data", met=MET, words="unchanged", story=told().say("probe.read", what="user_data", matches=True)),
     Row(requirement="recovery.user-data", met=VIOLATED, words="changed", story=told().say("probe.read", what="user_data", matches=False)),
     Row(requirement="recovery.user-data", met=SILENT, words="not read back", story=told().say("probe.read", what="image", version="1.1.0")),
@@ -307,9 +309,3 @@ def test_every_assessment_is_tested_both_ways() -> None:
     lacking = [name for name, one in REQUIREMENTS.items() if seen.get(one.assess) != {MET, VIOLATED, SILENT} and one.assess not in inspected]
 
     assert lacking == []
-
-
-def test_an_uncompleted_resume_is_not_mixed_up_with_the_further_update() -> None:
-    row = Row(requirement="recovery.resume", met=SILENT, words="", story=uploads(False).say("again.start").phase(Phase.UPLOAD), trial=replace(TRIAL, fault=CUT))
-
-    assert row.assessed().met is None

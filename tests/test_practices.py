@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,8 +93,22 @@ def test_every_requirement_is_documented_with_its_meaning() -> None:
 
 def test_the_documentation_names_every_examination_and_every_clause() -> None:
     assert [name for name in EXAMINATIONS if f"`{name}`" not in DOCUMENT] == []
+    text = " ".join(DOCUMENT.split())
     for standard in STANDARDS.values():
-        assert [clauses for clauses in (standard.etsi, standard.nistir, standard.nist, standard.cra, standard.rfc) if clauses not in DOCUMENT] == []
+        assert [clauses for clauses in (standard.etsi, standard.nistir, standard.nist, standard.cra, standard.rfc) if clauses not in text] == []
+
+
+def test_the_documentation_names_for_each_requirement_scenarios_that_prove_it(suite: tuple[Scenario, ...]) -> None:
+    """`smp-unit` is one scenario; `unit` stands for that of either protocol."""
+    files = {name: [Path(one.file).stem for one in suite if name in one.proves] for name in REQUIREMENTS}
+    for row in (line for line in DOCUMENT.splitlines() if line.startswith("| `") and line.split("`")[1] in REQUIREMENTS):
+        requirement, tested_by = row.split("`")[1], row.split(" | ")[2]
+        if "every scenario" in tested_by or tested_by == "nothing":
+            continue
+        named = [word.strip("` ") for word in tested_by.partition("; examination")[0].replace(", most refusals", "").split(",")]
+        for name in named:
+            wanted = [name] if name.startswith(("smp-", "dfu-")) else [f"smp-{name}", f"dfu-{name}"]
+            assert set(wanted) <= set(files[requirement]), (requirement, name)
 
 
 # ---------------------------------------------------------------------------------------------------------------- suite

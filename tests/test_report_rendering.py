@@ -74,14 +74,14 @@ def on_paper(page: str) -> str:
     return paper
 
 
-@pytest.mark.parametrize("mode", ["light", "dark"])
-def test_axe_finds_no_violation(page: str, tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "width"), [("light", 1280), ("dark", 1280), ("light", 500)])
+def test_axe_finds_no_violation(page: str, tmp_path: Path, mode: str, width: int) -> None:
     shown = re.sub(r"<details(?! open)", "<details open", in_dark(page) if mode == "dark" else page)
     axe = browser.AXE.read_text("utf-8").replace("</script", "<\\/script")
     shown = shown.replace("</head>", f"<script>{axe}</script></head>")
     shown = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", shown)
     script = "axe.run().then(r=>({passes:r.passes.length,violations:r.violations.map(v=>v.id+': '+v.nodes.map(n=>n.html.slice(0,120)).join(' | '))}))"
-    found = browser.evaluate(shown, script, tmp_path)
+    found = browser.evaluate(shown, script, tmp_path, width=width)
     assert found["violations"] == []
     assert found["passes"] > 20, "axe looked at the page"
 

@@ -50,6 +50,9 @@ NAMED = {
     "antenna-off": rf"dk1\.radio: |{SILENT_RADIO}",
     "other-soc-on-probe": r"dk1\.probe: ",
     "other-unit-on-probe": r"dk1\.probe: is on another board",
+    "fed-by-console": r"dk1\.supply: was switched off .* VDD is high",
+    "fed-by-probe": r"dk1\.supply: was switched off .* VDD is high",
+    "fed-by-usb": r"dk1\.supply: was switched off .* VDD is high",
     "two-boards-one-address": r"dk1\.radio: hears the board while its power is off",
 }
 """Mishap → what the reason says.  A probe that finds no target voltage is the witness of a supply that delivers none."""

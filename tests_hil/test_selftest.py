@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from rig.cli import rig
 from rig.config import load_boards
 from rig.images.sample_app import build_signed
+from rig.model import Verdict
 from rig.run.selftest import SelfTest, self_test
 from rig.scenario import ImageBuild
-from tests_hil.campaigns import boards_file
+from rig.store.calibration import calibration_file, read_calibrations
+from tests_hil.campaigns import boards_file, plan_campaign, run_campaign, scenario_file
 
 
 def examine(folder: Path, *, change: dict[str, Any] | None = None, **model: Any) -> SelfTest:
@@ -90,3 +94,42 @@ def test_a_board_that_discharges_slowly_has_its_off_time_measured(tmp_path: Path
 def test_the_interferer_must_be_seen_to_interfere(tmp_path: Path) -> None:
     bench = {"enclosure": "steel box", "interferer": {"driver": "radio-test", "port": "virtual:interferer"}}
     assert failed(examine(tmp_path, change={"bench": dict(bench)})) == {}
+
+
+# ------------------------------------------------------------------------------------------------------------- the command
+def called(folder: Path, *arguments: object, **model: Any) -> Any:
+    boards = boards_file(folder, only="nrf52840", **model)
+    (board,) = load_boards(boards).boards
+    image = build_signed(ImageBuild(version="1.0.0", size=8192), soc=board.soc, memory=board.memory, folder=folder)
+    return CliRunner().invoke(rig, ["selftest", "--board", "dk1", "--boards", str(boards), "--flash", image.path, *map(str, arguments)])
+
+
+def test_the_command_writes_a_calibration_that_the_next_campaign_cites(tmp_path: Path) -> None:
+    done = called(tmp_path)
+    assert done.exit_code == 0, done.output
+    measured = calibration_file(tmp_path / "boards.yaml")
+    assert measured.name in done.output
+    campaign = plan_campaign(tmp_path, scenario_file(tmp_path), tmp_path / "boards.yaml")
+    (board,) = campaign.plan.boards
+    assert board.calibration == read_calibrations(tmp_path / "boards.yaml")["dk1"]
+    assert campaign.provenance.configs[str(measured)] == measured.read_text()
+
+
+def test_a_campaign_refuses_another_unit_than_the_calibrated_one(tmp_path: Path) -> None:
+    assert called(tmp_path).exit_code == 0
+    file = calibration_file(tmp_path / "boards.yaml")
+    entry = json.loads(file.read_text())
+    entry["boards"]["dk1"]["device_id"] = "0123456789abcdef"
+    file.write_text(json.dumps(entry))
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path), tmp_path / "boards.yaml")
+    assert judgement.verdict is Verdict.ERROR
+    assert "dk1.probe" in judgement.reason
+    assert "0123456789abcdef" in judgement.reason
+
+
+def test_nothing_is_written_down_of_a_board_that_is_not_in_order(tmp_path: Path) -> None:
+    done = called(tmp_path, mishap={"kind": "fed-by-probe"})
+    assert done.exit_code == 2
+    assert "FAILED  back-powering" in done.output
+    assert "SWDIO" in done.output
+    assert not calibration_file(tmp_path / "boards.yaml").exists()

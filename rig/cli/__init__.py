@@ -10,7 +10,7 @@ import traceback
 import click
 
 from rig import __version__
-from rig.cli import bench_commands, campaigns, desk, images, packages, practices, reports, selfcheck, statistics
+from rig.cli import bench_commands, campaigns, desk, images, lab, packages, practices, reports, selfcheck, shots, statistics
 from rig.cli.exit_codes import EXIT_INTERRUPTED, EXIT_RIG, EXIT_USAGE
 from rig.errors import ConfigError, RigError
 
@@ -23,7 +23,7 @@ def rig() -> None:
     """Every command explains itself with --help and an example."""
 
 
-for _command in (*campaigns.COMMANDS, *reports.COMMANDS, *desk.COMMANDS, *images.COMMANDS, *packages.COMMANDS, *bench_commands.COMMANDS, *statistics.COMMANDS, *practices.COMMANDS, *selfcheck.COMMANDS):
+for _command in (*campaigns.COMMANDS, *shots.COMMANDS, *reports.COMMANDS, *desk.COMMANDS, *images.COMMANDS, *packages.COMMANDS, *bench_commands.COMMANDS, *lab.COMMANDS, *statistics.COMMANDS, *practices.COMMANDS, *selfcheck.COMMANDS):
     rig.add_command(_command)
 
 

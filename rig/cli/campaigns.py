@@ -1,4 +1,4 @@
-"""Commands about campaigns: check, plan, run, resume, judge, replay, schema."""
+"""Commands about campaigns: check, plan, run, resume, judge, schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_INTERRUPTED, EXIT_
 from rig.cli.reports import conclude
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
-from rig.model import Verdict
 from rig.run import again
 from rig.run.campaign import CampaignRun
 from rig.run.prepare import create_campaign, plan_trials
@@ -170,35 +169,6 @@ def judge(directory: Path) -> None:
     sys.exit(conclude([campaign.path]))
 
 
-@click.command(short_help="Run one trial again.")
-@_DIR
-@click.argument("trial", metavar="TRIAL")
-@click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How often.")
-def replay(directory: Path, trial: str, times: int) -> None:
-    """Repeat TRIAL of the campaign at DIR with everything that was drawn for it, and compare.  Repetitions never count.
-
-    Exit code: 0 every repetition ended as the trial did, 1 one did not, 2 the rig could not tell.
-
-    \b
-    Example:  rig replay reports/night-17 T-0042 --times 20
-    """
-    campaign = Campaign.open(directory)
-    original = campaign.record(trial).judgement
-    results = []
-    with Session(campaign) as session:
-        for _ in range(times):
-            result = again.replay(session, trial)
-            results.append(result)
-            same = {True: "journal identical", False: "journal differs", None: "no journal to compare with"}[result.identical]
-            click.echo(f"{trial}: {result.judgement.verdict} {result.judgement.outcome} ({same}): {result.judgement.reason}")
-            click.echo(f"    {result.folder}")
-    if original is None or any(result.judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE) for result in results):
-        sys.exit(EXIT_RIG)
-    agreed = sum((r.judgement.verdict, r.judgement.outcome) == (original.verdict, original.outcome) for r in results)
-    click.echo(f"{agreed} of {times} ended as in the campaign: {original.verdict} {original.outcome}")
-    sys.exit(EXIT_ACCEPTED if agreed == times else EXIT_HELD)
-
-
 @click.command(short_help="Print the JSON Schema of a kind of file.")
 @click.argument("kind", type=click.Choice(config.SCHEMA_KINDS), required=False)
 def schema(kind: Any) -> None:
@@ -272,4 +242,4 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
     sys.exit(conclude([campaign.path]))
 
 
-COMMANDS = (check, plan, run, resume, judge, replay, schema)
+COMMANDS = (check, plan, run, resume, judge, schema)

@@ -22,7 +22,19 @@ from rig.config.schema_draws import (
     UniformDuration,
 )
 from rig.model import Fade, FaultKind, FlashPlace, Interference, Limits, Phase, Protocol, TriggerKind, Voltage
-from rig.scenario import AimTemplate, Bound, Choice, Draw, FaultShare, FaultTemplate, Fixed, FlipsTemplate, Sweep, TriggerTemplate, Uniform
+from rig.scenario import (
+    AimTemplate,
+    Bound,
+    Choice,
+    Draw,
+    FaultShare,
+    FaultTemplate,
+    Fixed,
+    FlipsTemplate,
+    Sweep,
+    TriggerTemplate,
+    Uniform,
+)
 
 _MS = 1000
 _LINK_EVENTS = (TriggerKind.CONNECTED, TriggerKind.SUBSCRIBED, TriggerKind.LOST)

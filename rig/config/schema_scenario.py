@@ -15,6 +15,7 @@ from rig.config.schema_parts import Name, Seed, Share, Strict
 from rig.model import Expectation, Limits, Protocol, Request
 from rig.practices import REQUIREMENTS
 
+
 # ------------------------------------------------------------------------------------------------------------- scenario
 class SocSelection(Strict):
     """Boards by SoC."""

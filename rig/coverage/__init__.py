@@ -4,8 +4,8 @@ An operation is known by its phase, by which time that phase began, and by its n
 operation that the measured fall of the supply struck, not to the one that was aimed at.
 """
 
-from rig.coverage.known import Known, Site, known_operations, locate, purpose
+from rig.coverage.known import Known, Reference, Site, known_operations, locate, purpose
 from rig.coverage.shots import Shot, shot_of
 from rig.coverage.table import Cell, Coverage, coverage
 
-__all__ = ["Cell", "Coverage", "Known", "Shot", "Site", "coverage", "known_operations", "locate", "purpose", "shot_of"]
+__all__ = ["Cell", "Coverage", "Known", "Reference", "Shot", "Site", "coverage", "known_operations", "locate", "purpose", "shot_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rig.model import Event, MemoryMap, OperationKind, Phase
@@ -28,8 +28,9 @@ class Site:
 class Known:
     """An operation that an undisturbed update makes.
 
-    `starts_s` counts from the beginning of its phase, one for each run that was looked at; `words_before` are the words and pages
-    before it in its phase, which is what a trigger counts.
+    `starts` are when it began, counted from its phase, in the runs that were looked at: first those with an upload, then (True) those
+    with the new image placed by the probe.  `words_before` are the words and pages before it in its phase, which is what a trigger
+    counts.
     """
 
     site: Site
@@ -37,19 +38,31 @@ class Known:
     address: int
     words: int
     words_before: int
-    starts_s: tuple[float, ...]
+    starts: Mapping[bool, tuple[float, ...]]
     duration_s: float
 
-    @property
-    def start_s(self) -> float:
-        """When it usually begins."""
-        return statistics.fmean(self.starts_s)
+    def starts_s(self, *, staged: bool) -> tuple[float, ...]:
+        """When it began in the runs of that way, or of the other when there was none."""
+        return self.starts.get(staged) or self.starts.get(not staged) or ()
 
-    def spread_s(self, anchor: Known | None) -> float:
+    def start_s(self, *, staged: bool) -> float:
+        """When it usually begins."""
+        return statistics.fmean(self.starts_s(staged=staged))
+
+    def spread_s(self, anchor: Known | None, *, staged: bool) -> float:
         """Standard deviation of its beginning from run to run, counted from `anchor`'s, or from the phase's when that is None."""
-        zero = anchor.starts_s if anchor is not None else (0.0,) * len(self.starts_s)
-        differences = [start - begin for start, begin in zip(self.starts_s, zero, strict=True)]
+        starts = self.starts_s(staged=staged)
+        zero = anchor.starts_s(staged=staged) if anchor is not None else (0.0,) * len(starts)
+        differences = [start - begin for start, begin in zip(starts, zero, strict=True)]
         return statistics.stdev(differences) if len(differences) > 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A run without a fault; `staged`: the probe had placed the new image."""
+
+    staged: bool
+    events: Sequence[Event]
 
 
 def purpose(*, erase: bool, address: int, words: int, memory: MemoryMap) -> OperationKind:
@@ -81,12 +94,12 @@ def locate(events: Iterable[Event], index: int) -> Site | None:
     return found
 
 
-def known_operations(journals: Sequence[Sequence[Event]]) -> tuple[Known, ...]:
+def known_operations(references: Sequence[Reference]) -> tuple[Known, ...]:
     """The operations of the update, from runs without a fault; those count that every run with that phase has made alike."""
     seen: dict[Site, list[Known]] = {}
     phases: Counter[tuple[Phase, int]] = Counter()
-    for events in journals:
-        found = _operations(events)
+    for reference in references:
+        found = _operations(reference)
         phases.update({(known.site.phase, known.site.occurrence) for known in found})
         for known in found:
             seen.setdefault(known.site, []).append(known)
@@ -102,15 +115,16 @@ def _order(site: Site) -> tuple[int, int, int]:
 
 
 def _joined(runs: Sequence[Known]) -> Known:
-    return replace(runs[0], starts_s=tuple(run.starts_s[0] for run in runs))
+    starts = {staged: tuple(start for run in runs for start in run.starts.get(staged, ())) for staged in (False, True)}
+    return replace(runs[0], starts=starts)
 
 
-def _operations(events: Sequence[Event]) -> list[Known]:
+def _operations(reference: Reference) -> list[Known]:
     """What the counter told of each phase, up to the final look."""
     found: list[Known] = []
     occurrences: Counter[str] = Counter()
     begun_ns = 0
-    for event in events:
+    for event in reference.events:
         if event.kind == "observe.start":
             break
         if event.kind == "phase.start":
@@ -127,7 +141,7 @@ def _operations(events: Sequence[Event]) -> list[Known]:
                         address=address,
                         words=words,
                         words_before=first - event.data["operation"],
-                        starts_s=((start_ns - begun_ns) / 1e9,),
+                        starts={reference.staged: ((start_ns - begun_ns) / 1e9,)},
                         duration_s=duration_ns / 1e9,
                     )
                 )

@@ -20,6 +20,7 @@ class Shot:
 
     trial: str
     board: str
+    staged: bool
     aim: Aim | None
     trigger: Trigger
     struck: Site | None
@@ -41,6 +42,7 @@ def shot_of(trial: Trial, judgement: Judgement, events: Sequence[Event]) -> Shot
     return Shot(
         trial=trial.id,
         board=trial.board,
+        staged=trial.staged,
         aim=aim,
         trigger=trial.fault.trigger,
         struck=_site(struck) if struck["progress"] is not None else None,

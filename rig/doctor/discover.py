@@ -1,12 +1,12 @@
 """What of a bench is plugged in here: probes with their serial ports, power kits, hubs, adapters, devices that offer an update.
 
-Nothing is opened or switched but a Bluetooth adapter, which listens.  A serial port belongs to a probe when both carry the same USB
+Nothing is opened or switched.  A serial port belongs to a probe when both carry the same USB
 serial number, which is how a J-Link's virtual COM port looks; names under /dev/serial/by-id survive re-plugging and are preferred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,6 @@ from rig.doctor.probes import jlink_numbers
 from rig.model import Protocol
 
 _BY_ID = "/dev/serial/by-id"
-SMP_SERVICE = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
-DFU_SERVICE = "0000fe59-0000-1000-8000-00805f9b34fb"
-_PROTOCOLS = {SMP_SERVICE: Protocol.SMP, DFU_SERVICE: Protocol.SECURE_DFU}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +81,6 @@ def discover(machine: Machine, nearby: Sequence[Nearby] = ()) -> Discovery:
         adapters=tuple(adapter_names(machine)),
         nearby=tuple(sorted(nearby, key=lambda seen: -seen.rssi_dbm)),
     )
-
-
-def update_service(service_uuids: Collection[str]) -> Protocol | None:
-    """How a device with these services takes updates; None when it offers none that rig knows."""
-    return next((protocol for uuid, protocol in _PROTOCOLS.items() if uuid in service_uuids), None)
 
 
 def lacking(findings: Iterable[Finding]) -> list[Finding]:

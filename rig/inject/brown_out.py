@@ -1,7 +1,7 @@
 """A brown-out: the supply's voltage goes down in steps, stays low, and comes back; or goes off and rises slowly.
 
-Proved is it by what the board took, not by what the supply was told: a supply above the node delivers nothing while VDD sinks to its
-new voltage, and delivers more than before while it climbs back; or the board booted afterwards and said power-on.
+Proved is it by what the board took, not by what the supply was told: a supply delivers nothing while VDD sinks to its new voltage; or
+the board started afterwards and said power-on.  A board that rides through a dip has not failed to be disturbed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rig.inject.struck import struck
 from rig.model import Event, Fault, Json, Voltage
 from rig.ports import SupplyCapability, SupplyTrace
 
+_BASELINE_S = 0.005
 _AFTER_S = 0.01
 _LOWEST_START_MV = 800
 """What a rise from nothing begins with: the least that source meters deliver."""
@@ -42,9 +43,16 @@ class BrownOutDelivery:
         self._fault, self._means = fault, means
         self._voltage: Voltage = fault.voltage
         self._dips: list[_Dip] = []
+        self._mean_before_ua: float | None = None
 
     async def prepare(self) -> Mapping[str, Json]:
-        return {"low_mv": self._voltage.low_mv}
+        """Take the supply's baseline."""
+        await self._means.supply.record()
+        await asyncio.sleep(_BASELINE_S)
+        baseline = await self._means.supply.stop_recording()
+        if len(baseline.current_ua):
+            self._mean_before_ua = float(sum(baseline.current_ua) / len(baseline.current_ua))
+        return {"low_mv": self._voltage.low_mv, "mean_before_ua": self._mean_before_ua}
 
     async def strike(self, number: int, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
@@ -61,7 +69,7 @@ class BrownOutDelivery:
         await supply.record()
         dip = _Dip(number=number, phase=means.phase, command_s=asyncio.get_running_loop().time())
         self._dips.append(dip)
-        means.requested(number, dip.command_s, low_mv=voltage.low_mv)
+        means.requested(number, dip.command_s, low_mv=voltage.low_mv, takes_power=True)
         try:
             await self._down()
             await asyncio.sleep(self._fault.off_s)
@@ -109,15 +117,12 @@ class BrownOutDelivery:
     def _measure(self, dip: _Dip, trace: SupplyTrace) -> None:
         if SupplyCapability.SENSE_VDD in self._means.supply.capabilities:
             dip.vdd_was_low = any(not level & _VDD_BIT for level in trace.logic)
-        before = max(0, int((dip.command_s - trace.start_s) / trace.step_s)) if len(trace.current_ua) else 0
-        usual = [current for current in trace.current_ua[: before or 1] if current > 0]
-        if usual:
-            least = _FEEDS_NOTHING * sum(usual) / len(usual)
-            dip.fed_nothing = any(current < least for current in trace.current_ua[before:])
+        if self._mean_before_ua is not None and len(trace.current_ua):
+            dip.fed_nothing = min(trace.current_ua) < _FEEDS_NOTHING * self._mean_before_ua
 
     def conclude(self) -> None:
         for dip in self._dips:
-            reason = self._means.reason_after(dip.lines, self._means.time(dip.command_s))
-            evidence = {"supply_fed_nothing": dip.fed_nothing, "vdd_was_low": dip.vdd_was_low, "reset_reason_is_power_on": reason}
-            proved = reason is not False and (dip.fed_nothing is True or reason is True)
-            self._means.concluded(dip.number, dip.phase, evidence, proved=proved)
+            restarted = self._means.reason_after(dip.lines, self._means.time(dip.command_s)) or None  # later resets have other reasons
+            evidence = {"supply_fed_nothing": dip.fed_nothing, "reset_reason_is_power_on": restarted}
+            data = {"vdd_was_low": dip.vdd_was_low}
+            self._means.concluded(dip.number, dip.phase, evidence, proved=True in evidence.values(), **data)

@@ -14,6 +14,8 @@ from rig.ports import Attenuator, Interferer, OperationCounter, PowerSupply, Pro
 
 _SOFT_RESET = 1 << 2
 """RESETREAS.SREQ (nRF52 Product Specification, POWER)."""
+_STUMBLED = 1 << 1 | 1 << 3
+"""RESETREAS.DOG and RESETREAS.LOCKUP."""
 
 
 class HostSide(Protocol):
@@ -100,12 +102,17 @@ class Means:
         self.journal.emit("inject", kind, n=number, phase=phase, evidence=dict(evidence), **data)
 
     def reason_after(self, lines: list[tuple[float, str]], since_s: float) -> bool | None:
-        """Whether the first reset reason printed after `since_s` (journal time) was power-on; None when nothing can be told."""
+        """Whether the first reset reason printed after `since_s` (journal time) was power-on; None when nothing can be told.
+
+        A start after which the watchdog bit, or the core locked up, before anything was printed leaves only that reason: RESETREAS is
+        cleared by power-on and collects from there (nRF52 Product Specification, POWER).
+        """
         for when, text in lines:
             found = self.reset_reason.search(text)
             if when > since_s and found:
                 reason = int(found.group(1), 16)
-                return None if self.bootloader_resets and reason == _SOFT_RESET else reason == 0
+                is_silent_about_power = reason & _STUMBLED or (self.bootloader_resets and reason == _SOFT_RESET)
+                return None if is_silent_about_power else reason == 0
         return None
 
     def time(self, loop_s: float) -> float:

@@ -123,7 +123,7 @@ class CutDelivery:
             command_s = await supply.off()
         cut = Cut(number=number, command_s=command_s, phase=means.phase)
         self._cuts.append(cut)
-        means.requested(number, command_s)
+        means.requested(number, command_s, takes_power=True)
         return cut
 
     async def _switch_on(self, cut: Cut) -> None:

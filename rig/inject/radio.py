@@ -1,24 +1,18 @@
-"""Interference and fades.  Proved are they by what the link suffered, for an instrument that says it sends has not been heard.
-
-The link has suffered when it ended by the supervision timeout, when the image travelled at less than half its pace, or when nothing was
-heard of the board while it should have advertised.
-"""
+"""Interference and fades.  Proved are they by what the link suffered, for an instrument that says it sends has not been heard."""
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rig.errors import InstrumentError
 from rig.inject.means import Means
+from rig.inject.suffering import Suffering
 from rig.model import Event, Fault, Json
 
-_SUPERVISION_TIMEOUT = 0x08
-_NOT_ESTABLISHED = 0x3E
-"""HCI reasons (Core Specification Vol 1 Part F)."""
-_HALF = 2.0
+_GRACE_S = 8.0
+"""A link may die this long after the spell that killed it: the longest supervision timeout in use, and what its loss takes to show."""
 
 
 @dataclass(kw_only=True)
@@ -28,41 +22,6 @@ class _Spell:
     began_s: float
     ended_s: float = 0.0
     confirmed: bool = False
-
-
-@dataclass(kw_only=True)
-class Suffering:
-    """What the link has gone through, in journal time."""
-
-    chunks: list[float] = field(default_factory=list)
-    losses: list[tuple[float, int | None]] = field(default_factory=list)
-    failures: list[float] = field(default_factory=list)
-
-    def hear(self, event: Event) -> None:
-        """Something happened in the trial."""
-        when = event.t_ns / 1e9
-        if event.kind == "upload.chunk":
-            self.chunks.append(when)
-        elif event.kind == "radio.lost":
-            self.losses.append((when, event.data.get("reason")))
-        elif event.kind == "dut.error" and event.data.get("type") in ("NotFound", "LinkLost", "NoReply"):
-            self.failures.append(when)
-
-    def between(self, begin: float, end: float, grace: float) -> dict[str, bool | None]:
-        """What it went through from `begin` to `end`; a loss may show `grace` seconds later."""
-        lost = any(begin <= when <= end + grace and reason in (_SUPERVISION_TIMEOUT, _NOT_ESTABLISHED) for when, reason in self.losses)
-        failed = any(begin <= when <= end + grace for when in self.failures)
-        return {"link_died_of_it": lost, "image_travelled_slower": self._slower(begin, end), "board_was_not_heard": failed}
-
-    def _slower(self, begin: float, end: float) -> bool | None:
-        """Whether the image travelled at less than half its pace; None while it did not travel before, or the spell was too short."""
-        before = [later - earlier for earlier, later in zip(self.chunks, self.chunks[1:], strict=False) if later < begin]
-        if len(before) < 3:  # noqa: PLR2004 - too few for a usual pace
-            return None
-        usual = statistics.median(before)
-        inside = [when for when in self.chunks if begin <= when <= end]
-        expected = (end - begin) / usual
-        return len(inside) * _HALF < expected if expected >= _HALF else None
 
 
 class _RadioDelivery:
@@ -105,7 +64,7 @@ class _RadioDelivery:
     def conclude(self) -> None:
         for spell in self._spells:
             begin, end = self._means.time(spell.began_s), self._means.time(spell.ended_s)
-            evidence = {"instrument_confirmed": spell.confirmed, **self._suffering.between(begin, end, grace=end - begin + 1.0)}
+            evidence = {"instrument_confirmed": spell.confirmed, **self._suffering.between(begin, end, grace=_GRACE_S)}
             suffered = any(value for name, value in evidence.items() if name != "instrument_confirmed")
             self._means.concluded(spell.number, spell.phase, evidence, proved=spell.confirmed and suffered)
 

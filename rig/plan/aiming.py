@@ -56,30 +56,30 @@ class Aiming:
 
     def _learn(self, shot: Shot) -> None:
         """Take in how long after its trigger's offset the cut has fallen, on the time line of an undisturbed update."""
-        if shot.aim is None:
+        if shot.aim is None or (shot.trigger.phase, shot.trigger.occurrence) != (shot.aim.phase, shot.aim.occurrence):
             return
         aim = Site(phase=shot.aim.phase, occurrence=shot.aim.occurrence, number=shot.aim.number)
         struck = self._by_site.get(shot.struck) if shot.struck else None
         if struck is not None and (struck.site.phase, struck.site.occurrence) == (aim.phase, aim.occurrence):
-            fell_s: float | None = struck.start_s + struck.duration_s * shot.progress
+            fell_s: float | None = struck.start_s(staged=shot.staged) + struck.duration_s * shot.progress
         else:
             fell_s = shot.into_phase_s
         if fell_s is None or aim not in self._by_site:
             return
-        lead_s = fell_s - self._anchor_s(shot.trigger, aim) - shot.trigger.offset_s
-        for key in _keys(shot.board, aim, shot.aim.kind):
+        lead_s = fell_s - self._anchor_s(shot.trigger, aim, staged=shot.staged) - shot.trigger.offset_s
+        for key in _keys(shot.board, aim, shot.aim.kind, staged=shot.staged):
             self._leads.setdefault(key, []).append(lead_s)
 
-    def _anchor_s(self, trigger: Trigger, site: Site) -> float:
+    def _anchor_s(self, trigger: Trigger, site: Site, *, staged: bool) -> float:
         if trigger.kind is not TriggerKind.FLASH_OPERATION:
             return 0.0
         operations = self._by_phase[site.phase, site.occurrence]
-        return next((known.start_s for known in operations if known.words_before == trigger.count - 1), 0.0)
+        return next((known.start_s(staged=staged) for known in operations if known.words_before == trigger.count - 1), 0.0)
 
-    def lead(self, board: str, target: Known) -> Lead:
+    def lead(self, board: str, target: Known, *, staged: bool) -> Lead:
         """The lead for `target` on `board`."""
-        exact, kind, everything = (self._leads.get(key, []) for key in _keys(board, target.site, target.kind))
-        spread_s = next((_spread(found) for found in (exact[-_RECENT:], kind, everything) if len(found) > 2), _PRIOR_SPREAD_S)  # noqa: PLR2004
+        exact, kind, everything = (self._leads.get(key, []) for key in _keys(board, target.site, target.kind, staged=staged))
+        spread_s = next((_spread(found) for found in (exact[-_RECENT:], kind, everything) if len(found) > 2), _PRIOR_SPREAD_S)
         for found in (exact[-_RECENT:], kind, everything):
             if found:
                 return Lead(mean_s=statistics.median(found), spread_s=spread_s)
@@ -90,13 +90,13 @@ class Aiming:
         found = {str(key[0]): values for key, values in self._leads.items() if len(key) == 1}
         return {board: Lead(mean_s=statistics.median(values), spread_s=_spread(values)) for board, values in sorted(found.items())}
 
-    def at(self, board: str, target: Known, inside: float) -> Plan:
+    def at(self, board: str, target: Known, inside: float, *, staged: bool) -> Plan:
         """How to strike `target` on `board` when the share `inside` of it has been done."""
-        lead = self.lead(board, target)
-        wanted_s = target.start_s + inside * target.duration_s - lead.mean_s
-        anchor = self._anchor(target, wanted_s - _MARGIN * lead.spread_s)
+        lead = self.lead(board, target, staged=staged)
+        wanted_s = target.start_s(staged=staged) + inside * target.duration_s - lead.mean_s
+        anchor = self._anchor(target, wanted_s - _MARGIN * lead.spread_s, staged=staged)
         site = target.site
-        begin_s = anchor.start_s if anchor is not None else 0.0
+        begin_s = anchor.start_s(staged=staged) if anchor is not None else 0.0
         trigger = Trigger(
             kind=TriggerKind.PHASE if anchor is None else TriggerKind.FLASH_OPERATION,
             phase=site.phase,
@@ -105,17 +105,18 @@ class Aiming:
             offset_s=round(max(0.0, wanted_s - begin_s), 6),
         )
         late_s = max(0.0, begin_s - wanted_s)
-        spread_s = math.hypot(lead.spread_s, target.spread_s(anchor))
+        spread_s = math.hypot(lead.spread_s, target.spread_s(anchor, staged=staged))
         probability = window(inside * target.duration_s + late_s, (1 - inside) * target.duration_s - late_s, spread_s)
         return Plan(target=target, inside=inside, trigger=trigger, probability=probability)
 
-    def _anchor(self, target: Known, before_s: float) -> Known | None:
+    def _anchor(self, target: Known, before_s: float, *, staged: bool) -> Known | None:
         """What to time from: the beginning of the phase, or the last operation before the command if that is steadier."""
         operations = self._by_phase[target.site.phase, target.site.occurrence]
-        early = [known for known in operations if known.start_s <= before_s and len(known.starts_s) == len(target.starts_s)]
-        if not early or early[-1].spread_s(None) == 0.0 == target.spread_s(None):
-            return early[-1] if early else None
-        return early[-1] if target.spread_s(early[-1]) <= target.spread_s(None) else None
+        early = [known for known in operations if known.start_s(staged=staged) <= before_s]
+        if not early:
+            return None
+        steadier = target.spread_s(early[-1], staged=staged) <= target.spread_s(None, staged=staged)
+        return early[-1] if steadier else None
 
 
 def window(before_s: float, after_s: float, spread_s: float) -> float:
@@ -124,13 +125,13 @@ def window(before_s: float, after_s: float, spread_s: float) -> float:
     return max(0.0, 0.5 * (math.erf(after_s / scale) + math.erf(before_s / scale)))
 
 
-def _keys(board: str, site: Site, kind: OperationKind) -> tuple[tuple[object, ...], ...]:
-    return (board, site), (board, site.phase, site.occurrence, kind), (board,)
+def _keys(board: str, site: Site, kind: OperationKind, *, staged: bool) -> tuple[tuple[object, ...], ...]:
+    return (board, staged, site), (board, staged, site.phase, site.occurrence, kind), (board,)
 
 
 def _spread(values: Sequence[float]) -> float:
     """Standard deviation, from the middle half, so that single cuts gone astray do not count."""
-    if len(values) < 2:  # noqa: PLR2004 - no spread of one
+    if len(values) < 2:
         return _PRIOR_SPREAD_S
     middle = statistics.median(values)
     deviation = statistics.median(abs(value - middle) for value in values)

@@ -133,10 +133,13 @@ class _Round:
         board = self._aimed.templates[self._turn % len(self._aimed.templates)].board
         found = []
         for known in self._candidates:
-            probability = self._aiming.at(board, known, 0.5).probability
+            probability = self._aiming.at(board, known, 0.5, staged=self._usually_staged(known)).probability
             hits = self._hits[known.site]
             found.append((probability if not hits else _REVISIT * probability / (1 + hits), probability))
         return found
+
+    def _usually_staged(self, known: Known) -> bool:
+        return known.site.phase is not Phase.UPLOAD and self._aimed.staged >= 0.5
 
     def _next_in(self, known: Known) -> _Choice:
         struck = self._hits[known.site] + self._planned[known.site]
@@ -164,12 +167,12 @@ class _Round:
     def _is_wide(self, low: float, high: float) -> bool:
         """Whether there is room for another cut between two places, given how exactly cuts fall here."""
         target = self._candidates[int((low + high) / 2)]
-        spread_s = self._aiming.lead(self._aimed.templates[0].board, target).spread_s
+        spread_s = self._aiming.lead(self._aimed.templates[0].board, target, staged=self._usually_staged(target)).spread_s
         return high - low > max(_NARROW, min(1.0, spread_s / target.duration_s))
 
     def _between(self, low: float, high: float) -> _Choice:
         middle = (low + high) / 2
-        inside = 0.5 if high - low > 2 else round(middle - int(middle), 3)  # noqa: PLR2004 - whole operations lie between
+        inside = 0.5 if high - low > 2 else round(middle - int(middle), 3)
         return _Choice(target=self._candidates[int(middle)], inside=inside, drawn="boundary")
 
     # --------------------------------------------------------------------------------------------------------- the trial
@@ -177,13 +180,13 @@ class _Round:
         aimed = self._aimed
         template = aimed.templates[self._turn % len(aimed.templates)]
         self._turn += 1
-        plan = self._aiming.at(template.board, choice.target, choice.inside)
         site = choice.target.site
+        draws = random.Random(self._rng.getrandbits(64))
+        staged = site.phase is not Phase.UPLOAD and draws.random() < aimed.staged
+        plan = self._aiming.at(template.board, choice.target, choice.inside, staged=staged)
         aim = Aim(
             phase=site.phase, occurrence=site.occurrence, number=site.number, kind=choice.target.kind, inside=choice.inside, drawn=choice.drawn
         )
-        draws = random.Random(self._rng.getrandbits(64))
-        staged = site.phase is not Phase.UPLOAD and draws.random() < aimed.staged
         return replace(
             template,
             seed=draws.getrandbits(48),

@@ -19,7 +19,7 @@ from rig.report.words import DASH, seconds, signed_percent
 QUANTILES = (0.5, 0.95, 0.99)
 _NAMES = {0.5: "median", 0.95: "95th percentile", 0.99: "99th percentile"}
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 556.0, 330.0, 58.0, 540.0, 16.0, 290.0
-_CHANGE, _CHANGE_PAD = 176.0, 14.0
+_CHANGE, _CHANGE_PAD = 132.0, 20.0
 _ROUND = (1, 2, 5, 10)
 
 

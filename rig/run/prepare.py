@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rig.config import Configuration
@@ -13,6 +14,7 @@ from rig.model import Board, ImageSet
 from rig.plan import Dealt, plan
 from rig.scenario import Scenario
 from rig.store import Campaign, Plan, ScenarioPlan, collect_provenance
+from rig.store.calibration import calibration_file, read_calibrations
 
 
 def plan_trials(
@@ -56,13 +58,22 @@ def create_campaign(
         dealt = plan_trials(configuration, Path(built), seed=seed, trials=trials)
         if not dealt.trials and not dealt.aimed:
             raise ConfigError("the plan is empty; ask for at least one trial")
+        boards_file = Path(configuration.boards.file)
+        calibrations = read_calibrations(boards_file)
+        if calibrations:
+            measured = calibration_file(boards_file)
+            configs = {**configs, str(measured): measured.read_text(encoding="utf-8")}
         contents = Plan(
             campaign=folder.name,
             seed=configuration.scenarios[0].seed if seed is None else seed,
             clock=clock,
             module_folder=str(Path(configuration.boards.file).resolve().parent),
             bench=configuration.boards.bench,
-            boards=tuple(board for board in configuration.boards.boards if board.name in dealt.boards),
+            boards=tuple(
+                replace(board, calibration=calibrations.get(board.name))
+                for board in configuration.boards.boards
+                if board.name in dealt.boards
+            ),
             scenarios=tuple(
                 ScenarioPlan(
                     name=scenario.name,

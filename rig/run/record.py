@@ -76,7 +76,7 @@ class ConsoleLines:
         self._journal = journal
         self._ready = re.compile(signals.ready)
         self._version = re.compile(signals.version)
-        self._reset_reason = signals.reset_reason
+        self._reset_reason = re.compile(signals.reset_reason)
         self._line = bytearray()
         self._last_s = 0.0
         self._waiting_ready: list[asyncio.Future[None]] = []
@@ -123,7 +123,7 @@ class ConsoleLines:
 
     def boots(self, *, since_seq: int) -> int:
         """How often the application has started since event `since_seq`, by its reset reasons."""
-        return self.said(self._reset_reason, since_seq=since_seq)
+        return sum(event.kind == "dut.reset_reason" for event in self._journal.events[since_seq:])
 
     def _finish_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
@@ -131,6 +131,8 @@ class ConsoleLines:
         _wake(self._waiting_line)
         if started := self._version.search(text):
             self._journal.emit("console", "dut.started", version=started[1])
+        if reason := self._reset_reason.search(text):
+            self._journal.emit("console", "dut.reset_reason", value=int(reason[1], 16))
         if self._ready.search(text):
             self._journal.emit("console", "dut.ready")
             _wake(self._waiting_ready)

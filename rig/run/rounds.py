@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rig.coverage import Shot, known_operations, shot_of
-from rig.model import Event, Trial, Verdict
+from rig.coverage import Reference, Shot, known_operations, shot_of
+from rig.model import Trial, Verdict
 from rig.plan import Progress, next_round
 from rig.store import Campaign, Round, RoundPart, Session
 
@@ -17,7 +17,7 @@ class Rounds:
     def __init__(self, campaign: Campaign) -> None:
         self._campaign = campaign
         self._shots: dict[str, Shot | None] = {}
-        self._references: dict[str, tuple[Event, ...]] = {}
+        self._references: dict[str, Reference] = {}
 
     def plan_next(self, session: Session) -> bool:
         """Write down the next round of every aimed plan; False when none has anything left to do.
@@ -53,7 +53,7 @@ class Rounds:
             return
         events = self._campaign.journal(trial.id).events
         if trial.fault is None and judgement.verdict is Verdict.PASS:
-            self._references[trial.id] = tuple(events)
+            self._references[trial.id] = Reference(staged=trial.staged, events=events)
         self._shots[trial.id] = shot_of(trial, judgement, events)
 
 

@@ -181,6 +181,10 @@ class TrialRun:
                 f"the board on this probe is an nrf{info.part:x}, not an {self._dut.board.soc}",
                 hint="correct the boards file or the cabling",
             )
+        known = self._dut.board.calibration
+        if known is not None and known.device_id != f"{info.device_id:016x}":
+            reason = f"the unit on this probe has device id {info.device_id:016x}; the calibration was measured on {known.device_id}"
+            raise InstrumentError(f"{self._dut.board.name}.probe", reason, hint="swap the cables back, or run `rig selftest` again")
         return info
 
     async def _power_cycle(self) -> None:

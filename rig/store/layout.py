@@ -27,6 +27,9 @@ ASIDE = ".attempt-"
 REPLAY = ".replay-"
 """A repetition of trial T lies in ``replays/T.replay-N``."""
 
+SHRINK = ".shrink-"
+"""A try with a smaller programme than that of trial T lies in ``shrinks/T.shrink-N``."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

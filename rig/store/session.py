@@ -83,11 +83,17 @@ class Session:
         Raises:
             StorageError: the trial is not in the plan, or the disk refuses.
         """
+        return self._begin_beside(trial_id, now, layout.REPLAYS, layout.REPLAY)
+
+    def begin_shrink(self, trial_id: str, now: Callable[[], float]) -> Attempt:
+        """Start a try with a smaller programme than the trial's, as `begin_replay` does, under ``shrinks/``."""
+        return self._begin_beside(trial_id, now, layout.SHRINKS, layout.SHRINK)
+
+    def _begin_beside(self, trial_id: str, now: Callable[[], float], folder: str, mark: str) -> Attempt:
         self.campaign.trial(trial_id)
-        replays = self.campaign.path / layout.REPLAYS
-        found = replays.glob(f"{trial_id}{layout.REPLAY}*")
-        number = 1 + max((int(folder.name.rpartition("-")[2]) for folder in found), default=0)
-        return Attempt(replays / f"{trial_id}{layout.REPLAY}{number}", campaign=self.campaign.path, number=number, now=now)
+        beside = self.campaign.path / folder
+        number = 1 + max((int(found.name.rpartition("-")[2]) for found in beside.glob(f"{trial_id}{mark}*")), default=0)
+        return Attempt(beside / f"{trial_id}{mark}{number}", campaign=self.campaign.path, number=number, now=now)
 
     def record(self, judgement: Judgement) -> None:
         """Store a judgement, durably.  From now on the trial is no longer pending.

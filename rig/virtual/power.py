@@ -14,69 +14,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-_NEVER = math.inf
+from rig.virtual.voltage import NEVER, Epoch, Stretch
+
 _ROUNDING = 1e-6
 """Share of a sampling step by which a boundary may miss a sample through floating-point rounding alone."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Stretch:
-    """A stretch of time with one formula for the voltage, which only rises, only falls or rests.
-
-    With `tau_s` the voltage decays exponentially towards `limit_v`, else it changes by `volts_per_s`.  The source delivers `amps` at
-    `start_s` and `amps_per_s` more with every second.
-    """
-
-    start_s: float
-    end_s: float
-    start_v: float
-    volts_per_s: float = 0.0
-    tau_s: float | None = None
-    limit_v: float = 0.0
-    amps: float = 0.0
-    amps_per_s: float = 0.0
-
-    @property
-    def rises(self) -> bool:
-        return self.volts_per_s > 0
-
-    def voltage(self, t: float) -> float:
-        if self.tau_s is None:
-            return self.start_v + self.volts_per_s * (t - self.start_s) if self.volts_per_s else self.start_v
-        return self.limit_v + (self.start_v - self.limit_v) * math.exp(-(t - self.start_s) / self.tau_s)
-
-    def crossing(self, level_v: float) -> float:
-        """When the voltage reaches `level_v`, or infinity when it does not within the stretch."""
-        if self.tau_s is not None:
-            if not self.limit_v < level_v <= self.start_v:
-                return _NEVER
-            after_s = self.tau_s * math.log((self.start_v - self.limit_v) / (level_v - self.limit_v))
-        elif self.volts_per_s:
-            after_s = (level_v - self.start_v) / self.volts_per_s
-        else:
-            return _NEVER
-        if after_s < 0 or self.start_s + after_s > self.end_s * (1 + 1e-12):
-            return _NEVER
-        return min(self.start_s + after_s, self.end_s)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Epoch:
-    """What the node does from `start_s` on if nothing more happens to it: a transition, then rest."""
-
-    start_s: float
-    stretches: tuple[_Stretch, ...]
-
-    def voltage(self, t: float) -> float:
-        for stretch in self.stretches:
-            if t < stretch.end_s:
-                break
-        return stretch.voltage(t)
 
 
 class PowerNode:
@@ -147,9 +92,9 @@ class PowerNode:
         self._good = False
         self._lowest_v = 0.0
         self._ram_lost = True
-        self._epochs: list[_Epoch] = []
+        self._epochs: list[Epoch] = []
         self._recording = False
-        self._crossing_s = _NEVER
+        self._crossing_s = NEVER
         self._timer: asyncio.TimerHandle | None = None
 
     # -------------------------------------------------------------------------------------------------------- the state
@@ -285,10 +230,10 @@ class PowerNode:
             raise ValueError(f"the node is not recorded from {t0} s")
         return max(0, round((t1 - t0) / step))
 
-    def _overlaps(self, t0: float, t1: float) -> Iterator[tuple[_Stretch, float, float]]:
+    def _overlaps(self, t0: float, t1: float) -> Iterator[tuple[Stretch, float, float]]:
         """The stretches that really happened between `t0` and `t1`, each with the part of it that did."""
         for number, epoch in enumerate(self._epochs):
-            until_s = self._epochs[number + 1].start_s if number + 1 < len(self._epochs) else _NEVER
+            until_s = self._epochs[number + 1].start_s if number + 1 < len(self._epochs) else NEVER
             for stretch in epoch.stretches:
                 start_s, end_s = max(stretch.start_s, t0), min(stretch.end_s, until_s, t1)
                 if start_s < end_s:
@@ -321,29 +266,29 @@ class PowerNode:
 
     def _proceed(self, now: float) -> None:
         """Begin a new epoch at `now`, after something has changed."""
-        epoch = _Epoch(start_s=now, stretches=self._stretches(now, self.voltage(now)))
+        epoch = Epoch(start_s=now, stretches=self._stretches(now, self.voltage(now)))
         if self._recording:
             self._epochs.append(epoch)
         else:
             self._epochs = [epoch]
         self._arm(now)
 
-    def _stretches(self, now: float, volts: float) -> tuple[_Stretch, ...]:
+    def _stretches(self, now: float, volts: float) -> tuple[Stretch, ...]:
         source_v = self._delivered_v if self._on else 0.0
         level_v = max(source_v, self._floor_v)
         feeding = self._on and source_v >= self._floor_v
         if volts == level_v:
             return (self._rest(now, level_v, feeding=feeding),)
         change = self._rise(now, volts, level_v) if volts < level_v else self._decay(now, volts, level_v)
-        return (change,) if change.end_s == _NEVER else (change, self._rest(change.end_s, level_v, feeding=feeding))
+        return (change,) if change.end_s == NEVER else (change, self._rest(change.end_s, level_v, feeding=feeding))
 
-    def _rest(self, start_s: float, level_v: float, *, feeding: bool) -> _Stretch:
-        return _Stretch(start_s=start_s, end_s=_NEVER, start_v=level_v, amps=self._drawn(level_v) if feeding else 0.0)
+    def _rest(self, start_s: float, level_v: float, *, feeding: bool) -> Stretch:
+        return Stretch(start_s=start_s, end_s=NEVER, start_v=level_v, amps=self._drawn(level_v) if feeding else 0.0)
 
-    def _rise(self, now: float, volts: float, level_v: float) -> _Stretch:
+    def _rise(self, now: float, volts: float, level_v: float) -> Stretch:
         slope = level_v / self._rise_s
         inrush_a = self._capacitance_f * slope
-        return _Stretch(
+        return Stretch(
             start_s=now,
             end_s=now + (level_v - volts) / slope,
             start_v=volts,
@@ -352,14 +297,14 @@ class PowerNode:
             amps_per_s=slope / self._bleed_ohm if self._on and self._bleed_ohm else 0.0,
         )
 
-    def _decay(self, now: float, volts: float, level_v: float) -> _Stretch:
+    def _decay(self, now: float, volts: float, level_v: float) -> Stretch:
         if self._bleed_ohm is None:
             slope = -self._load_a / self._capacitance_f
-            end_s = now + (level_v - volts) / slope if slope else _NEVER
-            return _Stretch(start_s=now, end_s=end_s, start_v=volts, volts_per_s=slope)
+            end_s = now + (level_v - volts) / slope if slope else NEVER
+            return Stretch(start_s=now, end_s=end_s, start_v=volts, volts_per_s=slope)
         tau_s, limit_v = self._bleed_ohm * self._capacitance_f, -self._load_a * self._bleed_ohm
-        end_s = now + tau_s * math.log((volts - limit_v) / (level_v - limit_v)) if level_v > limit_v else _NEVER
-        return _Stretch(start_s=now, end_s=end_s, start_v=volts, tau_s=tau_s, limit_v=limit_v)
+        end_s = now + tau_s * math.log((volts - limit_v) / (level_v - limit_v)) if level_v > limit_v else NEVER
+        return Stretch(start_s=now, end_s=end_s, start_v=volts, tau_s=tau_s, limit_v=limit_v)
 
     def _drawn(self, volts: float) -> float:
         return self._load_a + (volts / self._bleed_ohm if self._bleed_ohm else 0.0)
@@ -371,19 +316,19 @@ class PowerNode:
             self._timer.cancel()
             self._timer = None
         self._crossing_s = self._next_crossing(now)
-        if self._crossing_s < _NEVER:
+        if self._crossing_s < NEVER:
             self._timer = asyncio.get_running_loop().call_at(self._crossing_s, self._cross)
 
     def _next_crossing(self, now: float) -> float:
         if self._stuck:
-            return _NEVER
+            return NEVER
         epoch = self._epochs[-1]
         level_v = self._brown_out_v if self._good else self._power_on_v
         volts = epoch.voltage(now)
         if volts <= level_v if self._good else volts >= level_v:
             return now
         return min(
-            (stretch.crossing(level_v) for stretch in epoch.stretches if stretch.rises is not self._good), default=_NEVER
+            (stretch.crossing(level_v) for stretch in epoch.stretches if stretch.rises is not self._good), default=NEVER
         )
 
     def _rose_too_slowly(self) -> bool:

@@ -14,13 +14,14 @@ from rig.run.examinations.confidentiality import KeysInLogs, PlainInFlash, Plain
 from rig.run.examinations.durations import Boot, Erases, Heartbeat
 from rig.run.examinations.examination import Examination, Scene
 from rig.run.examinations.protection import Protection
-from rig.run.examinations.tampering import NoImage, TamperedImage
+from rig.run.examinations.tampering import NoImage, PlantedPacket, TamperedImage
 
 EXAMINATIONS: Mapping[str, type[Examination]] = {
     "stranger": Stranger,
     "unsubscribed": Unsubscribed,
     "malformed": Malformed,
     "left-alone": LeftAlone,
+    "planted-packet": PlantedPacket,
     "erases": Erases,
     "heartbeat": Heartbeat,
     "status": Status,

@@ -1,9 +1,15 @@
-"""What the bootloader makes of flash that somebody has changed: a flipped bit, no image at all."""
+"""What the bootloader makes of flash that somebody has changed: a flipped bit, a planted init packet, no image at all."""
 
 from __future__ import annotations
 
-from rig.errors import NotFound
+import zlib
+from contextlib import suppress
+
+from rig.errors import DutError, NotFound, Refused
+from rig.formats.dfu_settings import SIZE, DfuSettings
 from rig.formats.soc import PAGE_SIZE
+from rig.images import dfu
+from rig.ota.secure_dfu import DFU_SERVICE, GattTransport, ObjectType, SecureDfuSession
 from rig.run.dfu_flow import DfuFlow
 from rig.run.examinations.examination import Examination
 
@@ -27,6 +33,45 @@ class TamperedImage(Examination):
         # Code with a changed bit need not get as far as serving; that the bootloader went on to start it is enough.
         started = scene.console.said(starts, since_seq=before) if starts else 0
         scene.emit("image.tampered", address=page + at, served=served is not None, started=started)
+
+
+class PlantedPacket(Examination):
+    """Puts a forged init packet into the settings pages, as if it had been received and accepted, and tries to go on from there."""
+
+    async def before(self) -> None:
+        scene, memory = self.scene, self.scene.dut.board.memory
+        assert isinstance(scene.flow, DfuFlow)  # the requirement applies to this protocol alone
+        assert memory.settings is not None  # every memory map of this protocol names them
+        assert memory.settings_backup is not None
+        page = await self._forged(memory.settings.start)
+        for start in (memory.settings.start, memory.settings_backup.start):
+            await scene.dut.probe.program(start, page)
+        await scene.dut.probe.detach()
+        await scene.power_cycle_until_ready(scene.trial.limits.boot_s)
+        found = await scene.flow.enter_dfu_mode()
+        async with scene.flow.linked(found, DFU_SERVICE) as link, GattTransport(link) as transport:
+            session = SecureDfuSession(transport)
+            answer = ""
+            try:
+                await session.select(ObjectType.DATA)
+                await session.create(ObjectType.DATA, PAGE_SIZE)
+            except Refused as refusal:
+                answer = str(refusal)
+            scene.emit("image.planted", accepted=not answer, answer=answer)
+            with suppress(DutError):
+                await session.abort()
+        await scene.settle()
+
+    async def _forged(self, settings: int) -> bytes:
+        """The settings page as it is, with the new image's init packet in it, its signature off by one bit."""
+        (application,) = dfu.read_unchecked(self.scene.image_path(self.scene.trial.new))
+        packet = application.init_packet[:-1] + bytes([application.init_packet[-1] ^ 1])
+        page = DfuSettings(await self.scene.dut.probe.read(settings, SIZE))
+        page.store_init_command(0, packet)
+        page.command_size = page.command_offset = len(packet)
+        page.command_crc = zlib.crc32(packet)
+        page.seal()
+        return bytes(page.data)
 
 
 class NoImage(Examination):
