@@ -181,6 +181,11 @@ def _unasked(sightings: Sequence[Event]) -> list[Event]:
     return [event for event in sightings if event.kind == "dut.dfu_mode" and (asked is None or event.seq < asked)]
 
 
+def _took_power(trial: Trial) -> bool:
+    """Whether the device had to start anew: one that only lost its link may wait in DFU mode for the host to come back."""
+    return any(fault.kind in (FaultKind.POWER_CUT, FaultKind.BROWN_OUT) for fault in trial.faults)
+
+
 def _disturbance(trial: Trial) -> str:
     """What the trial did to the device, in words."""
     return "the power cut" if {fault.kind for fault in trial.faults} == {FaultKind.POWER_CUT} else "the fault"
@@ -253,7 +258,7 @@ _FAILURES = frozenset(
 
 def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
     """What the device did, in one word and one sentence, and the events that show it."""
-    if seen.stranded and not (trial.in_place and seen.final_states):
+    if seen.stranded and _took_power(trial) and not (trial.in_place and seen.final_states):
         text = f"after {_disturbance(trial)} the device was in DFU mode instead of running an application"
         return Outcome.STUCK_IN_DFU, text, [seen.stranded[0]]
     if not seen.final_states:

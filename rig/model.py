@@ -352,7 +352,7 @@ class AimedPlan:
     phases: tuple[Phase, ...] = ()
     kinds: tuple[OperationKind, ...] = ()
     numbers: tuple[int, ...] = ()
-    random_share: float = 0.1
+    random_share: float = 0.05
     round_size: int = 48
     staged: float = 0.0
     again: float = 0.0

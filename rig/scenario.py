@@ -97,7 +97,7 @@ class AimTemplate:
     phases: tuple[Phase, ...] = ()
     kinds: tuple[OperationKind, ...] = ()
     numbers: tuple[int, ...] = ()
-    random_share: float = 0.1
+    random_share: float = 0.05
     round_size: int = 48
 
 

@@ -61,7 +61,9 @@ def test_every_kind_of_the_protocol_is_known_with_its_expectation(tmp_path: Path
 MISTAKES = [
     Mistake("spoil: flip-body", "spoil: flip-bdy", "flip-bdy", "images.new.spoil", "no kind 'flip-bdy'; did you mean 'flip-body'?"),
     Mistake("spoil: flip-body", "spoil: debug-flag", "debug-flag", "images.new.spoil", "for this MCUboot image there are unsigned, hash-only"),
-    Mistake("spoil: flip-body", "spoil: 3", "3}", "images.new.spoil", "must be text"),
+    Mistake("spoil: flip-body", "spoil: 3", "3}", "images.new.spoil", "not a kind, nor a list of kinds"),
+    Mistake("spoil: flip-body", "spoil: [flip-body, flip-bdy]", "[flip-body", "images.new.spoil", "did you mean 'flip-body'?"),
+    Mistake("spoil: flip-body", "spoil: []", "[]", "images.new.spoil", "not a kind, nor a list of kinds"),
     Mistake("spoil: flip-body", "spoyl: flip-body", "spoyl", "images.new.spoyl", "unknown key", "'spoil'"),
     Mistake("expect: refused\n", "", "flip-body", "images.new.spoil", "a good device refuses it at the next boot", "expect: refused"),
     Mistake("1.0.0, size: 64 KiB}", "1.0.0, size: 64 KiB}, spoil: flip-body", "flip-body}\n  new", "images.old.spoil", "only images.new"),

@@ -107,7 +107,7 @@ def test_the_command_writes_the_file_and_never_over_another(
 
 def test_only_devices_that_offer_an_update_are_heard(tmp_path: Path) -> None:
     """On the virtual air: one board with an SMP server, as a scan hears it."""
-    from tests_hil.sample_boards import Desk, at_desk  # noqa: PLC0415 - a bench is built for it
+    from tests_hil.sample_boards import Desk, at_desk
 
     async def story(desk: Desk) -> list[tuple[str, Protocol]]:
         heard = await hear(InstrumentSpec(driver="bleak", options={"adapter": "virtual"}), for_s=2.0)

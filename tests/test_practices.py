@@ -271,6 +271,16 @@ def test_an_accepted_risk_hides_no_failure() -> None:
     assert practice(scores, "versions").reason == "1.0.0 ran"
 
 
+def test_an_accepted_risk_covers_the_declared_weakness_and_nothing_else() -> None:
+    accepted = replace(PROMISING, readback_locked=False, locked=(), accepted_risks={"keys": "It is a development kit."})
+
+    scores = score(accepted, [])
+
+    assert requirement(scores, "keys.readback").standing is Standing.ACCEPTED_RISK
+    assert requirement(scores, "keys.locked").standing is Standing.NOT_COVERED
+    assert requirement(scores, "keys.element").standing is Standing.INSPECTION_NEEDED
+
+
 def test_what_does_not_apply_counts_neither_way() -> None:
     bare = replace(PROMISING, encryption=Encryption.NOT_NEEDED, encryption_reason="it is public", crypto=None)
 
@@ -303,9 +313,10 @@ def test_a_failure_with_an_earlier_cause_blames_nobody_else() -> None:
 
 
 def test_a_cause_further_back_counts_too() -> None:
-    """logging.result passed over in silence: what stands behind it still knows the cause behind that."""
-    evidence = [shown("channel.owner", False), shown("recovery.kept", None), shown("timely.update", False)]
+    """No image got as far as the check of its signature, which says nothing; what stands behind that check knows why."""
+    evidence = [shown("channel.owner", False), shown("signing.genuine", None), shown("recovery.stored", False)]
 
+    assert REQUIREMENTS["recovery.stored"].after == ("signing.genuine",)
     assert blamed(score(PROMISING, evidence)) == (Practice.CHANNEL,)
 
 

@@ -39,7 +39,7 @@ def changed(boards: Path, **changes: dict[str, Any]) -> Path:
     """The boards file with keys of single boards replaced."""
     document = json.loads(boards.read_text())
     for board in document["boards"]:
-        board |= changes.get(board["name"], {})
+        board.update(changes.get(board["name"], {}))
     boards.write_text(json.dumps(document))
     return boards
 
@@ -158,7 +158,7 @@ def test_the_command_says_who_is_quarantined_and_what_to_do(tmp_path: Path) -> N
     boards = changed(boards_file(tmp_path), dk1={"model": {"mishap": {"kind": "probe-lost"}}})
     scenario = scenario_file(tmp_path, images=IMAGES, trials=4)
     command = [sys.executable, "-c", "from rig.cli import main; main()", "run", str(scenario), "--boards", str(boards), "--out", str(tmp_path / "night")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - our own command
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
     assert "dk1 is quarantined, 1 of its trials were not run: dk1.probe: has vanished from USB" in done.stdout
     assert f"rig resume {tmp_path / 'night'}" in done.stdout

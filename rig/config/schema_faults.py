@@ -83,7 +83,7 @@ class Aim(Strict):
     """erase, write, and status (a trailer of MCUboot, a settings page of Secure DFU); all when left out."""
     numbers: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """With `list`: operations by number, counted from 1 in their phase."""
-    random_share: Share = 0.1
+    random_share: Share = 0.05
     """Share of the cuts, 0 to 1, that fall anywhere."""
     round: Annotated[int, Field(ge=1, le=10_000)] = 48
     """Trials of a round at most, 1 to 10000; what a round has hit decides about the next."""

@@ -15,6 +15,9 @@ _PRIOR_S, _PRIOR_SPREAD_S = 4e-3, 2e-3
 _LEAST_SPREAD_S = 2e-6
 _RECENT = 8
 """Cuts at the same operation that its lead is learnt from: the latest."""
+_UNLIKELY = 1e-4
+_FEW = 2
+"""Cuts that are too few for a spread of their own."""
 _MARGIN = 4.0
 """Standard deviations by which an anchor must come before the command."""
 
@@ -25,16 +28,31 @@ class Lead:
 
     mean_s: float
     spread_s: float
+    count: int = 0
+    """Cuts that it has been learnt from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to aim at `target`: the trigger, and the probability that the cut strikes it."""
+    """How to aim at `target`: the trigger, and with which probability the cut strikes which operation."""
 
     target: Known
     inside: float
     trigger: Trigger
-    probability: float
+    reach: Mapping[Site, float]
+
+    @property
+    def probability(self) -> float:
+        """That the cut strikes its target."""
+        return self.reach[self.target.site]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fall:
+    """When a cut takes effect, counted from the beginning of its phase, and how much that varies."""
+
+    at_s: float
+    spread_s: float
 
 
 class Aiming:
@@ -50,7 +68,9 @@ class Aiming:
         self._by_phase: dict[tuple[Phase, int], list[Known]] = {}
         for operation in known:
             self._by_phase.setdefault((operation.site.phase, operation.site.occurrence), []).append(operation)
+        self._places = {known.site: place for operations in self._by_phase.values() for place, known in enumerate(operations)}
         self._leads: dict[tuple[object, ...], list[float]] = {}
+        self._summaries: dict[tuple[object, ...], Lead | None] = {}
         for shot in shots:
             self._learn(shot)
 
@@ -77,18 +97,27 @@ class Aiming:
         return next((known.start_s(staged=staged) for known in operations if known.words_before == trigger.count - 1), 0.0)
 
     def lead(self, board: str, target: Known, *, staged: bool) -> Lead:
-        """The lead for `target` on `board`."""
-        exact, kind, everything = (self._leads.get(key, []) for key in _keys(board, target.site, target.kind, staged=staged))
-        spread_s = next((_spread(found) for found in (exact[-_RECENT:], kind, everything) if len(found) > 2), _PRIOR_SPREAD_S)
-        for found in (exact[-_RECENT:], kind, everything):
-            if found:
-                return Lead(mean_s=statistics.median(found), spread_s=spread_s)
-        return Lead(mean_s=_PRIOR_S, spread_s=_PRIOR_SPREAD_S)
+        """The lead for `target` on `board`: its own where its cuts differ from those at its kind by more than chance, else its kind's."""
+        exact, kind, everything = (self._learnt(key) for key in _keys(board, target.site, target.kind, staged=staged))
+        wider = kind or everything
+        if exact is None or wider is None:
+            return exact or wider or Lead(mean_s=_PRIOR_S, spread_s=_PRIOR_SPREAD_S)
+        spread_s = exact.spread_s if exact.count > _FEW else wider.spread_s
+        differs = abs(exact.mean_s - wider.mean_s) > _MARGIN * max(spread_s, _LEAST_SPREAD_S) / math.sqrt(exact.count)
+        return Lead(mean_s=exact.mean_s if differs else wider.mean_s, spread_s=spread_s, count=exact.count)
+
+    def _learnt(self, key: tuple[object, ...]) -> Lead | None:
+        """What the cuts under this key show; worked out once."""
+        if key not in self._summaries:
+            values = self._leads.get(key)
+            own = values[-_RECENT:] if values and isinstance(key[-1], Site) else values
+            self._summaries[key] = Lead(mean_s=statistics.median(own), spread_s=_spread(own), count=len(own)) if own else None
+        return self._summaries[key]
 
     def leads(self) -> Mapping[str, Lead]:
         """What has been learnt of each board."""
-        found = {str(key[0]): values for key, values in self._leads.items() if len(key) == 1}
-        return {board: Lead(mean_s=statistics.median(values), spread_s=_spread(values)) for board, values in sorted(found.items())}
+        boards = sorted(str(key[0]) for key in self._leads if len(key) == 1)
+        return {board: lead for board in boards if (lead := self._learnt((board,))) is not None}
 
     def at(self, board: str, target: Known, inside: float, *, staged: bool) -> Plan:
         """How to strike `target` on `board` when the share `inside` of it has been done."""
@@ -105,9 +134,27 @@ class Aiming:
             offset_s=round(max(0.0, wanted_s - begin_s), 6),
         )
         late_s = max(0.0, begin_s - wanted_s)
-        spread_s = math.hypot(lead.spread_s, target.spread_s(anchor, staged=staged))
-        probability = window(inside * target.duration_s + late_s, (1 - inside) * target.duration_s - late_s, spread_s)
-        return Plan(target=target, inside=inside, trigger=trigger, probability=probability)
+        fall = _Fall(
+            at_s=target.start_s(staged=staged) + inside * target.duration_s + max(0.0, begin_s - wanted_s),
+            spread_s=math.hypot(lead.spread_s, target.spread_s(anchor, staged=staged)),
+        )
+        return Plan(target=target, inside=inside, trigger=trigger, reach=self._reach(target, fall, staged=staged))
+
+    def _reach(self, target: Known, fall: _Fall, *, staged: bool) -> Mapping[Site, float]:
+        """The operations that a cut may strike, each with its probability: outwards from its target until nothing is likely any more."""
+        operations = self._by_phase[target.site.phase, target.site.occurrence]
+        index = self._places[target.site]
+        found: dict[Site, float] = {}
+        for step, begin in ((1, index), (-1, index - 1)):
+            at = begin
+            while 0 <= at < len(operations):
+                start_s = operations[at].start_s(staged=staged)
+                probability = window(fall.at_s - start_s, start_s + operations[at].duration_s - fall.at_s, fall.spread_s)
+                if at != index and probability < _UNLIKELY:
+                    break
+                found[operations[at].site] = probability
+                at += step
+        return found
 
     def _anchor(self, target: Known, before_s: float, *, staged: bool) -> Known | None:
         """What to time from: the beginning of the phase, or the last operation before the command if that is steadier."""

@@ -27,6 +27,10 @@ _INSIDE = (0.5, 0.04, 0.96)
 """Where in an operation the first cuts that strike it are aimed at: its middle, then its boundaries."""
 _REVISIT = 1e-3
 """What striking an operation again is worth, against striking one for the first time."""
+_LEAST = 1e-3
+"""An operation that is struck less often than this is not worth more for it."""
+_SURE = 0.999
+"""No cut is quite sure to strike, so that each makes another one worth a little."""
 _NARROW = 0.05
 """Two cuts in the same operation are not told further apart than this share of it."""
 
@@ -91,6 +95,7 @@ class _Round:
         self._hits = coverage(candidates, progress.shots).hits
         self._planned: Counter[Site] = Counter()
         self._turn = progress.planned
+        self._board = aimed.templates[0].board
 
     def trials(self, count: int) -> tuple[Trial, ...]:
         """At most `count` trials."""
@@ -120,22 +125,33 @@ class _Round:
         chance = round(count * self._aimed.random_share)
         boundaries = self._boundaries(int(count * _BOUNDARY_SHARE))
         found = [*(self._any() for _ in range(chance)), *boundaries]
-        worth = self._worth()
-        while len(found) < count:
-            best = max(range(len(worth)), key=lambda index: (worth[index][0], -index))
-            value, probability = worth[best]
-            found.append(self._next_in(self._candidates[best]))
-            worth[best] = (value * (1 - 0.999 * probability), probability)
-        return found
+        return [*found, *self._most_promising(count - len(found))]
 
-    def _worth(self) -> list[tuple[float, float]]:
-        """For each candidate what a cut at it promises, and its probability to strike."""
-        board = self._aimed.templates[self._turn % len(self._aimed.templates)].board
+    def _most_promising(self, count: int) -> list[_Choice]:
+        """The cuts that promise most: an operation that is hard to strike counts more, and what a cut strikes beside its target too."""
+        plans = [
+            self._aiming.at(self._board, known, 0.5, staged=self._usually_staged(known)) for known in self._candidates
+        ]
+        wanted = {
+            plan.target.site: (1.0 if not self._hits[plan.target.site] else _REVISIT / (1 + self._hits[plan.target.site]))
+            / max(plan.probability, _LEAST)
+            for plan in plans
+        }
+        worth = [sum(probability * wanted.get(site, 0.0) for site, probability in plan.reach.items()) for plan in plans]
+        sharing: dict[Site, list[int]] = {}
+        for index, plan in enumerate(plans):
+            for site in plan.reach:
+                sharing.setdefault(site, []).append(index)
         found = []
-        for known in self._candidates:
-            probability = self._aiming.at(board, known, 0.5, staged=self._usually_staged(known)).probability
-            hits = self._hits[known.site]
-            found.append((probability if not hits else _REVISIT * probability / (1 + hits), probability))
+        for _ in range(count):
+            best = max(range(len(worth)), key=lambda index: (worth[index], -index))
+            found.append(self._next_in(self._candidates[best]))
+            for site, probability in plans[best].reach.items():
+                if site in wanted:
+                    less = wanted[site] * probability * _SURE
+                    wanted[site] -= less
+                    for index in sharing[site]:
+                        worth[index] -= less * plans[index].reach[site]
         return found
 
     def _usually_staged(self, known: Known) -> bool:
@@ -167,7 +183,7 @@ class _Round:
     def _is_wide(self, low: float, high: float) -> bool:
         """Whether there is room for another cut between two places, given how exactly cuts fall here."""
         target = self._candidates[int((low + high) / 2)]
-        spread_s = self._aiming.lead(self._aimed.templates[0].board, target, staged=self._usually_staged(target)).spread_s
+        spread_s = self._aiming.lead(self._board, target, staged=self._usually_staged(target)).spread_s
         return high - low > max(_NARROW, min(1.0, spread_s / target.duration_s))
 
     def _between(self, low: float, high: float) -> _Choice:

@@ -128,7 +128,9 @@ _ALL = (
         "recovery.no-image", "Without a valid image the bootloader offers an update or says so.", assess.says_when_empty,
         when.where_empty_is_updatable, examine=("no-image",),
     ),
-    _one("recovery.watchdog", "The watchdog does not bite during an update.", assess.no_watchdog_reset),
+    _one(
+        "recovery.watchdog", "The watchdog does not bite during an update.", assess.no_watchdog_reset, after=("downtime.boot",),
+    ),
     _one(
         "recovery.wear", "An update erases no more flash than promised.", assess.spares_flash,
         when.with_budget("erases_per_page", "limit for erased pages"), examine=("erases",), after=("timely.link",),

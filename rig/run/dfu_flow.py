@@ -116,7 +116,7 @@ class DfuFlow(Flow):
         with self._recorder.phase(Phase.BOOT_NEW if after_install else Phase.DISCOVER):
             sighting = await self._sight()
         if self._dut.board.dfu_port is not None:
-            return await self._advance_by_wire(self._dut.board.dfu_port, sighting.advertisement, image)
+            return await self._advance_by_wire(self._dut.board.dfu_port, sighting.advertisement, image, after_install=after_install)
         with self._recorder.phase(Phase.CONNECT):
             if sighting.in_dfu_mode:
                 self._emit("dut", "dut.dfu_mode", address=sighting.advertisement.address)
@@ -126,7 +126,7 @@ class DfuFlow(Flow):
                     self.linked(sighting.advertisement, DEVICE_INFORMATION, DFU_SERVICE) as link,
                     self._watched(link),
                 ):
-                    if (await self._read_version(link)).runs(image):
+                    if (await self._read_version(link)).runs(image) and (after_install or self._tells_apart):
                         return True
                     await self._ask_for_dfu_mode(link)
                 target = await self._find(self._is_after_entry)
@@ -135,11 +135,16 @@ class DfuFlow(Flow):
             await self._transfer(transport, image)
         return False
 
-    async def _advance_by_wire(self, port: str, application: Advertisement, image: ImageFile) -> bool:
+    @property
+    def _tells_apart(self) -> bool:
+        """Whether the version that the device tells says which image runs."""
+        return self._trial.old.version != self._trial.new.version
+
+    async def _advance_by_wire(self, port: str, application: Advertisement, image: ImageFile, *, after_install: bool) -> bool:
         """The version still comes over the air; the update goes over the serial port, after a pin reset into DFU mode."""
         with self._recorder.phase(Phase.CONNECT):
             async with self.linked(application, DEVICE_INFORMATION) as link:
-                if (await self._read_version(link)).runs(image):
+                if (await self._read_version(link)).runs(image) and (after_install or self._tells_apart):
                     return True
             await self._dut.probe.reset()
             self._emit("run", "dut.enter_dfu")

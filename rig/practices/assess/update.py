@@ -14,7 +14,7 @@ def genuine_image_runs(case: Case) -> Assessment:
     """A genuine image is accepted and runs; one that never arrived whole, or that ran and was not kept, says nothing against the check."""
     if case.judgement.outcome in UPDATED:
         return as_judged(case, True)
-    if case.judgement.verdict is not Verdict.FAIL or not _was_put_to_the_device(case) or _new_image_ran(case):
+    if case.judgement.verdict is not Verdict.FAIL or not _was_turned_down(case) or _new_image_ran(case):
         return undecided("no update got as far as the check of the image, or failed only after it")
     return as_judged(case, False)
 
@@ -36,10 +36,11 @@ def _new_image_ran(case: Case) -> bool:
     )
 
 
-def _was_put_to_the_device(case: Case) -> bool:
-    """Whether the device had what it needs to judge an image: a request to install it, or an init packet to execute."""
-    marked = any(event.data["phase"] == Phase.MARK for event in case.of("phase.start"))
-    return marked or any(event.data.get("request") in ("init execute", "data execute") for event in case.of("dut.error"))
+def _was_turned_down(case: Case) -> bool:
+    """Whether it was the device's check that said no: of the init packet, or, where nobody is told, after a request to install."""
+    if case.product.protocol == "secure_dfu":
+        return any(event.data.get("request") == "init execute" for event in case.of("dut.error"))
+    return any(event.data["phase"] == Phase.MARK for event in case.of("phase.start"))
 
 
 def image_refused(case: Case) -> Assessment:
