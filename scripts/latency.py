@@ -130,8 +130,8 @@ def _measure(consoles: Sequence[int], supply: int, number: int) -> list[float]:
                 _send(console, sent, due)
             sent, piece = due, piece + _PIECE_S
         if waiting is None and now >= begin + (len(found) + 1) * _EVERY_S:
+            waiting = time.monotonic()  # before the write, after which this process may not run for a while
             os.write(first, _TRIGGER)
-            waiting = time.monotonic()
         if _OFF in _answer(supply, max(0.0, piece - time.monotonic())) and waiting is not None:
             found.append(time.monotonic() - waiting)
             waiting = None

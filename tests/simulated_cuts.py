@@ -5,10 +5,10 @@ from __future__ import annotations
 import bisect
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from rig.coverage import Known, Shot, Site, coverage
+from rig.coverage import Known, Shot, Site
 from rig.model import (
-    Aim,
     AimedPlan,
     Fault,
     ImageFile,
@@ -93,41 +93,29 @@ class Bench:
         if self._ending is None:
             return shot
         verdict, outcome = self._ending(shot)
-        return Shot(**{**{name: getattr(shot, name) for name in Shot.__dataclass_fields__}, "verdict": verdict, "outcome": outcome})
+        return replace(shot, verdict=verdict, outcome=outcome)
 
 
-def rounds(plan: AimedPlan, bench: Bench) -> Iterator[tuple[Trial, ...]]:
-    """Plans and executes round after round; yields each round's trials, references left out."""
+def rounds(plan: AimedPlan, bench: Bench) -> Iterator[tuple[tuple[Trial, ...], tuple[Shot, ...]]]:
+    """Plans and executes round after round; yields each round's cuts, references left out."""
     shots: list[Shot] = []
-    number, planned = 1, 0
-    while trials := next_round(plan, Progress(known=tuple(bench.known), shots=tuple(shots), planned=planned), number):
-        shots += [bench.shoot(trial) for trial in trials]
-        planned += len(trials)
+    number = 1
+    while trials := next_round(plan, Progress(known=tuple(bench.known), shots=tuple(shots), planned=len(shots)), number):
+        made = tuple(bench.shoot(trial) for trial in trials)
+        shots += made
         number += 1
-        yield trials
+        yield trials, made
 
 
 def cuts_until(share: float, plan: AimedPlan, bench: Bench) -> int | None:
     """How many cuts it takes to strike this share of the operations; None when the budget does not suffice."""
     struck: set[Site] = set()
     made = 0
-    shots: list[Shot] = []
-    number = 1
-    while trials := next_round(plan, Progress(known=tuple(bench.known), shots=tuple(shots), planned=made), number):
-        for trial in trials:
-            shots.append(bench.shoot(trial))
+    for _, shots in rounds(plan, bench):
+        for shot in shots:
             made += 1
-            if shots[-1].struck is not None:
-                struck.add(shots[-1].struck)
+            if shot.struck is not None:
+                struck.add(shot.struck)
             if len(struck) >= share * len(bench.known):
                 return made
-        number += 1
     return None
-
-
-def hit_share(bench: Bench, shots: Sequence[Shot]) -> float:
-    """Share of the operations that these cuts struck."""
-    return coverage(bench.known, shots).share or 0.0
-
-
-__all__ = ["Aim", "Bench", "aimed", "cuts_until", "hit_share", "rounds", "swap_of_200_kib"]

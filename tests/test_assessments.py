@@ -22,6 +22,7 @@ LAMP = Product(
     crypto="cc310",
     locked=(LockedRegion(name="MCUboot", start=0x1000, size=0x2000),),
 )
+LOCK = replace(LAMP, name="lock", protocol="secure_dfu")
 MET, VIOLATED, SILENT = True, False, None
 
 
@@ -64,6 +65,14 @@ def lines(*texts: str) -> Story:
     story = told()
     for text in texts:
         story.say("console.line", text=text)
+    return story
+
+
+def resets(*reasons: int) -> Story:
+    """Boots with what RESETREAS said at each."""
+    story = told()
+    for reason in reasons:
+        story.say("dut.reset_reason", value=reason)
     return story
 
 
@@ -118,7 +127,8 @@ HOW_THE_UPDATE_ENDED = [
     Row(requirement="signing.genuine", met=MET, words="said the judge"),
     Row(requirement="signing.genuine", met=MET, words="said the judge", outcome=Outcome.RECOVERED_ON_RETRY),
     Row(requirement="signing.genuine", met=VIOLATED, words="said the judge", story=told().phase(Phase.MARK), **FAILED),
-    Row(requirement="signing.genuine", met=VIOLATED, words="said the judge", story=refused_by(1, 5, request="init execute"), **FAILED),
+    Row(requirement="signing.genuine", met=VIOLATED, words="said the judge", story=refused_by(1, 5, request="init execute"), product=LOCK, **FAILED),
+    Row(requirement="signing.genuine", met=SILENT, words="got as far", story=refused_by(1, 5, request="data execute"), product=LOCK, **FAILED),
     Row(requirement="signing.genuine", met=SILENT, words="got as far", story=told().phase(Phase.UPLOAD, ok=False), **FAILED),
     Row(requirement="signing.genuine", met=SILENT, words="failed only after", story=told().phase(Phase.MARK).say("dut.started", version="1.1.0"), **FAILED),
     Row(requirement="signing.genuine", met=SILENT, words="got as far", story=told().phase(Phase.MARK), **LOST),
@@ -150,8 +160,8 @@ HOW_THE_UPDATE_ENDED = [
     Row(requirement="recovery.user-data", met=MET, words="unchanged", story=told().say("probe.read", what="user_data", matches=True)),
     Row(requirement="recovery.user-data", met=VIOLATED, words="changed", story=told().say("probe.read", what="user_data", matches=False)),
     Row(requirement="recovery.user-data", met=SILENT, words="not read back", story=told().say("probe.read", what="image", version="1.1.0")),
-    Row(requirement="recovery.watchdog", met=MET, words="none of 2 boots", story=lines("reset reason: 0x00000000", "reset reason: 0x00000004")),
-    Row(requirement="recovery.watchdog", met=VIOLATED, words="watchdog reset", story=lines("reset reason: 0x00000004", "reset reason: 0x00000006")),
+    Row(requirement="recovery.watchdog", met=MET, words="none of 2 boots", story=resets(0x0, 0x4)),
+    Row(requirement="recovery.watchdog", met=VIOLATED, words="watchdog reset", story=resets(0x4, 0x6)),
     Row(requirement="recovery.watchdog", met=SILENT, words="no boot gave its reason", story=lines("advertising")),
 ]  # fmt: skip
 

@@ -14,18 +14,22 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rig import drivers
+from rig.bench import Dut
 from rig.errors import StorageError
-from rig.model import Event, Judgement, Verdict
+from rig.model import Event, InstrumentSpec, Judgement, Limits, Verdict
+from rig.run.closing import ClosingCheck
 from rig.run.single import run_one
 from rig.store import Campaign, Session
 from rig.virtual.mishaps import MISHAPS
 from tests_hil.campaigns import boards_file, plan_campaign, scenario_file
+from tests_hil.sample_boards import Desk, at_desk
 
 IMAGES = {
     "old": {"build": {"version": "1.0.0", "size": "8 KiB"}},
@@ -212,3 +216,25 @@ def test_a_step_of_the_wall_clock_is_not_even_noticed(
     assert step_s
     assert course.events == undisturbed.events
     assert course.judgement == undisturbed.judgement
+
+
+# ---------------------------------------------------------------------------------------------- what the check must not do
+@pytest.mark.parametrize(("driver", "cycles"), [("ppk2", 1), ("uhubctl", 0), ("http-plug", 0)])
+def test_a_supply_that_takes_probe_and_console_with_it_is_left_on(tmp_path: Path, driver: str, cycles: int) -> None:
+    """A hub's port or a mains plug cuts the interface of the kit as well: a start that nobody can hear proves nothing."""
+
+    async def story(desk: Desk) -> list[str]:
+        board = replace(desk.board, supply=InstrumentSpec(driver=driver))
+        console = drivers.load("console", desk.board.console, owner="second")
+        dut = Dut(board=board, probe=desk.probe, supply=desk.supply, console=console, radio=desk.radio, counter=None)
+        kinds: list[str] = []
+
+        async def is_absent(_for_s: float) -> bool:
+            return True
+
+        check = ClosingCheck(dut, is_absent=is_absent, limits=Limits(), emit=lambda kind, _data: kinds.append(kind))
+        await check.run(identity=await desk.probe.info())
+        return kinds
+
+    kinds = at_desk(tmp_path, story)
+    assert (kinds.count("supply.off"), kinds.count("supply.on")) == (cycles, cycles)

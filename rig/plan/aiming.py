@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,6 +71,7 @@ class Aiming:
             self._by_phase.setdefault((operation.site.phase, operation.site.occurrence), []).append(operation)
         self._places = {known.site: place for operations in self._by_phase.values() for place, known in enumerate(operations)}
         self._leads: dict[tuple[object, ...], list[float]] = {}
+        self._timelines: dict[tuple[Phase, int, bool], list[float]] = {}
         self._summaries: dict[tuple[object, ...], Lead | None] = {}
         for shot in shots:
             self._learn(shot)
@@ -143,12 +145,12 @@ class Aiming:
     def _reach(self, target: Known, fall: _Fall, *, staged: bool) -> Mapping[Site, float]:
         """The operations that a cut may strike, each with its probability: outwards from its target until nothing is likely any more."""
         operations = self._by_phase[target.site.phase, target.site.occurrence]
-        index = self._places[target.site]
+        index, starts = self._places[target.site], self._starts(target.site, staged=staged)
         found: dict[Site, float] = {}
         for step, begin in ((1, index), (-1, index - 1)):
             at = begin
             while 0 <= at < len(operations):
-                start_s = operations[at].start_s(staged=staged)
+                start_s = starts[at]
                 probability = window(fall.at_s - start_s, start_s + operations[at].duration_s - fall.at_s, fall.spread_s)
                 if at != index and probability < _UNLIKELY:
                     break
@@ -158,12 +160,19 @@ class Aiming:
 
     def _anchor(self, target: Known, before_s: float, *, staged: bool) -> Known | None:
         """What to time from: the beginning of the phase, or the last operation before the command if that is steadier."""
-        operations = self._by_phase[target.site.phase, target.site.occurrence]
-        early = [known for known in operations if known.start_s(staged=staged) <= before_s]
+        early = bisect.bisect_right(self._starts(target.site, staged=staged), before_s)
         if not early:
             return None
-        steadier = target.spread_s(early[-1], staged=staged) <= target.spread_s(None, staged=staged)
-        return early[-1] if steadier else None
+        last = self._by_phase[target.site.phase, target.site.occurrence][early - 1]
+        steadier = target.spread_s(last, staged=staged) <= target.spread_s(None, staged=staged)
+        return last if steadier else None
+
+    def _starts(self, site: Site, *, staged: bool) -> list[float]:
+        """When the operations of the phase of `site` usually begin, in order."""
+        key = (site.phase, site.occurrence, staged)
+        if key not in self._timelines:
+            self._timelines[key] = [known.start_s(staged=staged) for known in self._by_phase[site.phase, site.occurrence]]
+        return self._timelines[key]
 
 
 def window(before_s: float, after_s: float, spread_s: float) -> float:

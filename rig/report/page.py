@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from rig.accept import Word as Accepted
 from rig.gates import Gates
 from rig.model import Json, Protocol
 from rig.report import breakdown, cutmap, interference, scorecard, trend, words
@@ -31,6 +32,8 @@ from rig.store import layout
 
 _LISTED = 100
 """Rows of trials lost to the rig that the page shows; all are in the table beside it."""
+_LISTED_SCENARIOS = 6
+"""With more scenarios than these the page shows the criteria of those that miss them, and folds the others."""
 _MEMBERS = 40
 """Trials of a signature that are listed."""
 _GAPS = 6
@@ -105,6 +108,9 @@ class _Page:
             "results": self.findings.gates,
             "anchors": _ANCHORS,
             "decisions": stock.decisions,
+            "met": {name: one for name, one in stock.decisions.items() if one.word is Accepted.ACCEPTED},
+            "unmet": {name: one for name, one in stock.decisions.items() if one.word is not Accepted.ACCEPTED},
+            "listed": _LISTED_SCENARIOS,
             "purposes": {scenario.name: scenario.purpose for campaign in stock.campaigns for scenario in campaign.plan.scenarios},
             "steps": steps(self.findings, contents.verdict),
             **self._recovery(),

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from rig.bench import Dut
+from rig.drivers import RECOVERY_ONLY
 from rig.errors import InstrumentError
 from rig.model import Limits
 from rig.ports import DeviceInfo, SupplyCapability, SupplyTrace
@@ -54,6 +55,9 @@ class ClosingCheck:
         """
         await self._same_board(identity)
         await self._dut.probe.detach()
+        if self._dut.board.supply.driver in RECOVERY_ONLY:  # it takes probe and console off the bus as well
+            self._dut.console.check()
+            return
         await self._power_is_switched()
         self._dut.console.check()
         if starts is not None:
@@ -86,6 +90,8 @@ class ClosingCheck:
         self._passed("radio", "nobody advertises in the board's name while its power is off")
 
     def _vdd_followed(self, trace: SupplyTrace, on_s: float) -> None:
+        if not trace.logic:
+            raise self._unsound("supply", "has recorded nothing", hint="unplug and re-plug it")
         before = max(1, round((on_s - trace.start_s) / trace.step_s))
         if trace.logic[before - 1] & _VDD_BIT:
             reason = f"was switched off for {_DISCHARGE_S + _ABSENCE_S:g} s, but VDD is high at the end of it"
