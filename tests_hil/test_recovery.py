@@ -112,6 +112,12 @@ def test_only_recover_opens_a_protected_chip_and_only_where_the_policy_says_so(t
     assert tried(result) == [(Rung.REOPEN, False), (Rung.RECOVER, True)]
 
 
+def test_a_production_unit_is_neither_cut_nor_touched(tmp_path: Path) -> None:
+    """With the probe lost the ladder of any other board fails; this one only waits for ports."""
+    boards = boards_file(tmp_path, only="nrf52840", mishap={"kind": "probe-lost"})
+    assert tried(climbed(changed(boards, dk1={"production": True}))) == [(Rung.RE_ENUMERATE, True)]
+
+
 def test_recover_is_refused_for_a_board_that_is_not_sacrificial(tmp_path: Path) -> None:
     boards = changed(boards_file(tmp_path, only="nrf52840"), dk1={"recovery": {"rungs": ["recover"]}})
     with pytest.raises(ConfigError, match="sacrificial"):

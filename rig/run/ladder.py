@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from rig import bench, drivers
-from rig.errors import InstrumentError, NotFound
+from rig.errors import InstrumentError, NotFound, RigError
 from rig.model import Board, InstrumentSpec, Limits, Rung
 from rig.ports import Advertisement, PowerSupply, Probe
 from rig.run.closing import ClosingCheck
@@ -22,6 +22,8 @@ _LOOK_EVERY_S = 1.0
 _OFF_S = 2.0
 """Off-time of the power cycle: long enough for whatever holds a charge."""
 _RISE_S = 0.1
+_ON_PRODUCTION_UNITS = (Rung.RE_ENUMERATE,)
+"""A unit as it is delivered is only looked at: its power is not cut, and no probe touches it."""
 _SEED = 0
 """No trial is run, so nothing is drawn for one."""
 
@@ -34,9 +36,10 @@ def climb(board: Board, bench_spec: InstrumentSpec, *, clock: str) -> Climb:
 
 async def _climb(board: Board, bench_spec: InstrumentSpec) -> Climb:
     results: list[RungResult] = []
+    rungs = _ON_PRODUCTION_UNITS if board.production else board.recovery.rungs
     try:
         async with bench.standing(board, bench_spec, seed=_SEED):
-            for rung in board.recovery.rungs:
+            for rung in rungs:
                 trouble = await _tried(board, rung)
                 results.append(RungResult(rung=rung, trouble=trouble))
                 if trouble is None:
@@ -50,9 +53,12 @@ async def _tried(board: Board, rung: Rung) -> str | None:
     """What is still wrong after `rung`; None when the board's instruments are sound."""
     try:
         await _ACTIONS[rung](board)
-        await sound(board)
-    except InstrumentError as error:
+        if not board.production:
+            await sound(board)
+    except RigError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not keep the other boards waiting
+        return f"internal error: {type(error).__name__}: {error}"
     return None
 
 
