@@ -43,8 +43,8 @@ def test_every_defect_can_be_planted_with_nothing_but_its_id(tmp_path: Path, ide
 
 def test_ids_titles_and_practices() -> None:
     assert all(key == entry.id for key, entry in CATALOGUE.items())
-    assert all(1 <= entry.practice <= 11 and entry.title and entry.plants for entry in CATALOGUE.values())
-    assert {entry.practice for entry in CATALOGUE.values()} == set(range(1, 12))
+    assert all(entry.practices and set(entry.practices) <= set(range(1, 12)) and entry.title and entry.plants for entry in CATALOGUE.values())
+    assert {number for entry in CATALOGUE.values() for number in entry.practices} == set(range(1, 12))
     assert len({entry.title for entry in CATALOGUE.values()}) == len(CATALOGUE)
 
 

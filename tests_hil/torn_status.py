@@ -9,7 +9,7 @@ from rig.virtual.mcuboot import Mcuboot
 
 WEAK_WORD = 0x81C28
 """A status entry of the swap by offset on an nRF52840: the one of the fifth page."""
-_WRITTEN = b"\x01\xff\xff\xff"
+_STATES = tuple(bytes([state]) + b"\xff" * 3 for state in (1, 2, 3))
 _ERASED = b"\xff" * 4
 
 
@@ -25,6 +25,6 @@ class TornStatusBootloader:
 
     async def boot(self, cpu: Cpu) -> Entry | None:
         before, entry = cpu.read(WEAK_WORD - 4, 4), cpu.read(WEAK_WORD, 4)
-        if before == _WRITTEN and entry not in (_WRITTEN, _ERASED):
+        if before in _STATES and entry not in (*_STATES, _ERASED):
             return None
         return await self._good.boot(cpu)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from rig import config
-from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_INTERRUPTED, EXIT_RIG
+from rig.cli.exit_codes import EXIT_INTERRUPTED
 from rig.cli.reports import conclude
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
@@ -130,7 +130,7 @@ def run(
     \b
     Example:  rig run smp-demo --trials 40 --jobs 2
               rig run nightly/*.yaml --boards lab.yaml --out reports/night-17
-              rig run practices --product products/sample-smp.yaml --boards products/boards.yaml
+              rig run practices --product products/sample-smp/product.yaml --boards products/sample-smp/boards.yaml
     """
     if out is None:
         name = Path(scenarios[0]).stem + ("" if len(scenarios) == 1 else f"-and-{len(scenarios) - 1}-more")

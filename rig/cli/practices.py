@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from rig import config
@@ -24,11 +26,13 @@ def practices(practice: str | None, product: str | None, suite: str) -> None:
 
     \b
     Example:  rig practices
-              rig practices signing --product products/sample-smp.yaml
+              rig practices signing --product products/sample-smp/product.yaml
     """
     chosen = _chosen(practice)
     described = config.load_product(product) if product else None
     scenarios = config.load_scenarios([suite])
+    if described is not None:
+        scenarios = config.bind(scenarios, described)
     for one in chosen:
         _show(one, described, scenarios)
 
@@ -67,9 +71,8 @@ def _show_requirement(requirement: Requirement, product: Product | None, scenari
     if product is not None and (found := requirement.applies(product)).applies is not Applies.YES:
         click.echo(f"{indent}{found.applies}: {found.reason}")
         return
-    proving = [scenario.name for scenario in scenarios if requirement.id in scenario.proves]
-    if product is not None:
-        proving = [one.name for one in scenarios if requirement.id in one.proves and one.protocol.value == product.protocol]
+    asked = [one for one in scenarios if requirement.id in one.proves and product in (None, one.product)]
+    proving = dict.fromkeys(Path(scenario.file).stem for scenario in asked)  # a file makes a scenario for each way of spoiling
     click.echo(f"{indent}proved by {', '.join(proving)}" if proving else f"{indent}no scenario proves it")
 
 

@@ -17,6 +17,7 @@ from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_RIG
 from rig.config import Configuration
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
+from rig.model import Protocol
 from rig.run import selfcheck as check
 from rig.run.campaign import CampaignRun
 from rig.run.prepare import create_campaign
@@ -39,8 +40,9 @@ _MARKS = {Caught.RIGHT: "green", Caught.WRONG: "red", Caught.NOT: "red", Caught.
 def selfcheck(products: Sequence[Path], suite: str, *, short: bool, only: str, times: int, out: Path | None, jobs: int | None) -> None:
     """Run the practice suite on the good boards of each PRODUCT, and on the same boards with one planted defect each.
 
-    PRODUCT is a folder with product.yaml and boards.yaml; default: every such folder under products/.  A defect is caught when trials
-    FAIL and blame the practice that it violates; a trial that only times out catches nothing.
+    PRODUCT is a folder with product.yaml and boards.yaml; default: every such folder under products/.  Each defect is planted once for
+    each protocol, on the first board that can have it.  It is caught when trials FAIL and blame the practice that it violates; a trial
+    that only times out catches nothing.
 
     Exit code: 0 the good boards pass and every defect is caught and blamed rightly, 1 not so, 2 the rig could not tell, 3 usage.
 
@@ -54,7 +56,14 @@ def selfcheck(products: Sequence[Path], suite: str, *, short: bool, only: str, t
         raise ConfigError(f"no product: name a folder with {_PRODUCT} and {_BOARDS}")
     root = out or Path("reports") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-selfcheck"
     chosen = tuple(filter(None, only.split(",")))
-    rows = [row for folder in folders for row in _check(folder, suite, root, short=short, only=chosen, times=times, jobs=jobs)]
+    rows: list[Row] = []
+    planted: dict[Protocol, set[str]] = {}
+    for folder in folders:
+        configuration = config.load(folder / _BOARDS, [suite], product=folder / _PRODUCT)
+        done = planted.setdefault(configuration.scenarios[0].protocol, set())
+        bad_ones, defects = check.plant(configuration, short=short, only=chosen, done=done)
+        done |= {defect.id for defect in defects.values()}
+        rows += _check(folder, root, check.repeated(configuration, times), bad_ones, defects, jobs)
     missing = set(chosen) - {row.defect.id for row in rows if row.defect}
     if missing:
         raise ConfigError(f"no bench of these products can plant {', '.join(sorted(missing))}")
@@ -63,16 +72,13 @@ def selfcheck(products: Sequence[Path], suite: str, *, short: bool, only: str, t
 
 
 def _check(
-    folder: Path, suite: str, root: Path, *, short: bool, only: tuple[str, ...], times: int, jobs: int | None
+    folder: Path, root: Path, good: Configuration, bad: Configuration, defects: Mapping[str, KnownBad], jobs: int | None
 ) -> list[Row]:
     """Run one product's good and bad boards, and show their part of the matrix."""
-    configuration = config.load(folder / _BOARDS, [suite], product=folder / _PRODUCT)
-    bad_ones, defects = check.plant(configuration, short=short, only=only)
     rows: list[Row] = []
-    for name, part, bad in (("good", check.repeated(configuration, times), {}), ("bad", bad_ones, defects)):
+    for name, part, planted in (("good", good, {}), ("bad", bad, defects)):
         if part.scenarios:
-            campaign = _campaign(part, folder, root / folder.name / name)
-            rows += _run(campaign, bad, jobs)
+            rows += _run(_campaign(part, folder, root / folder.name / name), planted, jobs)
     _show(folder.name, rows)
     (root / folder.name / _MATRIX).write_text(json.dumps([_as_json(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     return rows

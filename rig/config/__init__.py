@@ -5,12 +5,14 @@ from rig.config.check import check
 from rig.config.gates import load_gates
 from rig.config.json_schema import SCHEMA_KINDS, schema_json
 from rig.config.load import SCENARIO_FOLDER, Configuration, load, load_boards, load_product, load_scenarios
+from rig.config.product_scenarios import bind
 
 __all__ = [
     "SCENARIO_FOLDER",
     "SCHEMA_KINDS",
     "BoardsFile",
     "Configuration",
+    "bind",
     "check",
     "load",
     "load_boards",

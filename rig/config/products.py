@@ -25,6 +25,7 @@ def read_product(document: Document) -> Product | None:
     _check_signals(entry, document)
     _check_protocol(entry, document)
     _check_risks(entry, document)
+    _check_smp(entry, document)
     return None if document.problems else _product(entry.model, Path(document.file).parent)
 
 
@@ -84,6 +85,10 @@ def _report(document: Document, *loc: str, reason: str, hint: str = "") -> None:
 
 
 def _check_keys(entry: Checked[schema.ProductDocument], document: Document) -> None:
+    folder = Path(document.file).parent
+    if entry.has("signing") and entry.model.signing.key is not None and not (folder / entry.model.signing.key).is_file():
+        reason = f"no such file: {entry.model.signing.key}"
+        _report(document, "signing", "key", reason=reason, hint="paths are relative to the product file")
     if not entry.has("encryption"):
         return
     encryption = entry.model.encryption
@@ -94,8 +99,21 @@ def _check_keys(entry: Checked[schema.ProductDocument], document: Document) -> N
         _report(document, "encryption", "policy", reason="not-needed wants a reason that a reader can weigh", hint="give encryption.reason")
     if encryption.policy is not Encryption.REQUIRED and encryption.key is not None:
         _report(document, "encryption", "key", reason=f"a key, although the policy is {encryption.policy}", hint="policy: required")
-    if encryption.key not in (None, TEST_KEY) and not (Path(document.file).parent / str(encryption.key)).is_file():
+    if encryption.key not in (None, TEST_KEY) and not (folder / str(encryption.key)).is_file():
         _report(document, "encryption", "key", reason=f"no such file: {encryption.key}", hint="paths are relative to the product file")
+
+
+def _check_smp(entry: Checked[schema.ProductDocument], document: Document) -> None:
+    """What only the other protocol has, and what only the console can show."""
+    if not (entry.has("protocol", "in_place", "versions", "signals", "updatable_when_empty") and entry.model.protocol is Protocol.SMP):
+        return
+    if entry.model.in_place:
+        _report(document, "in_place", reason="MCUboot never updates in place", hint="in_place: false")
+    if entry.model.versions.debug_packets is Policy.ACCEPTED:
+        _report(document, "versions", "debug_packets", reason="debug packets exist only with secure_dfu", hint="leave it out")
+    if entry.model.updatable_when_empty and entry.model.signals.no_image is None:
+        reason = "only its console shows what MCUboot does without an image"
+        _report(document, "updatable_when_empty", reason=reason, hint="give signals.no_image, or updatable_when_empty: false")
 
 
 def _check_signals(entry: Checked[schema.ProductDocument], document: Document) -> None:

@@ -141,6 +141,7 @@ _ALL = (
         "logging.kept", "The log outlives a loss of power.", assess.log_kept, when.with_log, examine=("log", "log-after-power-off"),
         after=("logging.result",),
     ),
+    _one("logging.reason", "Whoever offers an image that is refused learns of it.", assess.refusal_reported, examine=("log",)),
     _one("logging.code", "A refusal says why.", assess.refusal_has_code, when.with_secure_dfu),
     _one("logging.receipts", "Receipt notifications come, with the right checksum.", assess.receipts_come, when.with_secure_dfu),
     # -------------------------------------------------------------------------------------------------------- 7 timely

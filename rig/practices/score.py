@@ -99,7 +99,7 @@ def _requirement(requirement: Requirement, product: Product, shown: Sequence[Sho
     violated = [one for one in shown if one.finding.met is False]
     met = [one for one in shown if one.finding.met]
     if violated and (earlier := causes(requirement, failing)):
-        reason = f"cannot be told while {' and '.join(earlier)} fails"
+        reason = f"cannot be told while {' and '.join(earlier)} {'fails' if len(earlier) == 1 else 'fail'}"
         return RequirementScore(requirement=requirement, standing=Standing.NOT_COVERED, reason=reason, undecided=len(shown))
     standing = Standing.FAILED if violated else Standing.PROVEN if met else Standing.NOT_COVERED
     telling = [*violated, *met, *shown]

@@ -6,7 +6,7 @@ be replayed like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -98,18 +98,18 @@ def repeated(configuration: Configuration, times: int) -> Configuration:
 
 
 def plant(
-    configuration: Configuration, *, short: bool, only: Sequence[str] = ()
+    configuration: Configuration, *, short: bool, only: Collection[str] = (), done: Collection[str] = ()
 ) -> tuple[Configuration, Mapping[str, KnownBad]]:
     """`configuration` with bad boards in place of the good ones, and the defects by the names of their boards.
 
     Each defect is planted once, on the first board that can have it.
     Each scenario runs with all its trials on each of them.  `short` leaves to each board the scenarios that concern its practices, and
-    those that every other builds on.  `only` takes these defects and no others.
+    those that every other builds on.  `only` takes these defects and no others; those in `done` are left out.
     """
     planted: dict[str, tuple[Board, Board, KnownBad]] = {}
     for board in configuration.boards.boards:
         for defect in known_bad(configuration.boards.bench, board):
-            if not only or defect.id in only:
+            if (not only or defect.id in only) and defect.id not in done:
                 planted.setdefault(defect.id, (board, with_defect(board, defect.id), defect))
     scenarios = []
     for scenario in configuration.scenarios:
@@ -134,7 +134,7 @@ def matrix(
     product: Product, trials: Iterable[Trial], judgements: Mapping[str, Judgement], bad: Mapping[str, KnownBad]
 ) -> tuple[Row, ...]:
     """One row per board, in the order of the plan; boards that `bad` does not name are good."""
-    by_board: dict[str, list[tuple[Trial, Judgement]]] = {}
+    by_board: dict[str, list[tuple[Trial, Judgement]]] = {name: [] for name in bad}  # a defect that no trial met is not caught
     for trial in trials:
         if trial.id in judgements:
             by_board.setdefault(trial.board, []).append((trial, judgements[trial.id]))

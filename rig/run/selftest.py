@@ -269,7 +269,7 @@ class _Examination:
         self._note(Check(name="power off", ok=off, says=says, hint="a stuck supply, a wire that feeds the board, or no bleed resistor; " + _LEAK_HINT))
         if off and cut.residual_ua is not None:
             ok = cut.residual_ua <= _MOST_RESIDUAL_UA
-            self._note(Check(name="residual current", ok=ok, says=f"{cut.residual_ua:.1f} µA while off", hint=_LEAK_HINT))
+            self._note(Check(name="residual current", ok=ok, says=f"{max(0.0, cut.residual_ua):.1f} µA while off", hint=_LEAK_HINT))
         if off and self._senses:
             self._power_on(cut)
         return off

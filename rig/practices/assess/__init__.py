@@ -9,7 +9,15 @@ from rig.practices.assess.channel import leaves_dfu_mode, needs_subscription, ow
 from rig.practices.assess.confidentiality import no_key_in_logs, nothing_plain_in_flash, nothing_plain_on_air
 from rig.practices.assess.durations import boots_fast, link_holds, short_downtime, spares_flash, update_in_time, verifies_fast
 from rig.practices.assess.protection import pages_locked, readback_locked
-from rig.practices.assess.reports import log_kept, names_differ, receipts_come, refusal_has_code, result_logged, tells_progress
+from rig.practices.assess.reports import (
+    log_kept,
+    names_differ,
+    receipts_come,
+    refusal_has_code,
+    refusal_reported,
+    result_logged,
+    tells_progress,
+)
 from rig.practices.assess.tampering import says_when_empty, stored_packet_checked, tampered_image_rests
 from rig.practices.assess.update import (
     genuine_image_kept,
@@ -41,6 +49,7 @@ __all__ = [
     "readback_locked",
     "receipts_come",
     "refusal_has_code",
+    "refusal_reported",
     "result_logged",
     "resumed_without_gap",
     "says_when_empty",

@@ -54,7 +54,7 @@ def needs_subscription(case: Case) -> Assessment:
 def survives_malformed(case: Case) -> Assessment:
     """Malformed requests are answered or ignored; the device neither resets nor stops serving."""
     seen = case.of("channel.malformed")
-    if not seen:
+    if not seen or not seen[-1].data["sent"]:
         return undecided("nothing malformed was sent")
     data = seen[-1].data
     if data["resets"] or not data["alive"]:

@@ -9,8 +9,8 @@ from rig.practices.requirement import Assessment, Case
 def nothing_plain_in_flash(case: Case) -> Assessment:
     """Neither the old nor the new image, nor a key, lies readable outside the place that runs."""
     seen = case.of("encryption.flash")
-    if not seen:
-        return undecided("the flash was not searched")
+    if not seen or not seen[-1].data["compared"] or not seen[-1].data["keys_known"]:
+        return undecided("the flash was not searched, or there was nothing to search it for")
     plain, keys = sum(event.data["plain"] for event in seen), sum(event.data["keys"] for event in seen)
     if plain or keys:
         what = f"{plain} pieces of firmware in clear" if plain else "the key of the image"
@@ -32,8 +32,8 @@ def nothing_plain_on_air(case: Case) -> Assessment:
 def no_key_in_logs(case: Case) -> Assessment:
     """The image key appears nowhere in the console's output."""
     seen = case.of("encryption.console")
-    if not seen:
-        return undecided("the console was not searched for keys")
+    if not seen or not seen[-1].data["octets"] or not seen[-1].data["keys_known"]:
+        return undecided("the console printed nothing, or there was no key to search for")
     if seen[-1].data["hits"]:
         return violated("the console printed the key of the image", seen[-1:])
     return met(f"no key among {seen[-1].data['octets']} bytes of console output", seen[-1:])

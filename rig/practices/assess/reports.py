@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from rig.errors import ATT_GROUP, PAIRING_GROUP
-from rig.model import Event, Verdict
+from rig.model import Event, Outcome, Verdict
 from rig.practices.assess.answer import UPDATED, met, undecided, violated
 from rig.practices.requirement import Assessment, Case
 
@@ -27,6 +27,20 @@ def result_logged(case: Case) -> Assessment:
     if any(re.search(pattern, entry) for entry in new):
         return met(f"the log tells it: {new[-1]}", [after])
     return violated(f"the log says nothing of an update that ended as {case.judgement.outcome}", [before, after])
+
+
+def refusal_reported(case: Case) -> Assessment:
+    """Whoever offered the image learns that it was refused: by an error code, or from the device's log."""
+    if case.judgement.outcome is not Outcome.REFUSED:
+        return undecided("nothing was refused")
+    codes = [event for event in case.of("dut.error") if "code" in event.data and event.data["group"] not in (ATT_GROUP, PAIRING_GROUP)]
+    if codes:
+        return met(f"the device said: {codes[0].data['name']}", codes[:1])
+    before, after = _log(case, "before"), _log(case, "after")
+    new = _added(before.data["entries"], after.data["entries"]) if before and after else []
+    if after is not None and any(re.search(case.product.signals.log_failure, entry) for entry in new):
+        return met(f"the log tells it: {new[-1]}", [after])
+    return violated("the image was refused without a word to whoever had offered it", case.of("log.read"))
 
 
 def log_kept(case: Case) -> Assessment:

@@ -6,6 +6,8 @@ from rig.model import Event, Outcome, Phase, Verdict
 from rig.practices.assess.answer import UPDATED, as_judged, met, undecided, violated
 from rig.practices.requirement import Assessment, Case
 
+_RIGHT_BEHIND = 3
+"""Events between the end of a phase that failed and the record of what made it fail."""
 _WATCHDOG = 1 << 1
 """RESETREAS.DOG."""
 
@@ -87,9 +89,9 @@ def _uploads(case: Case, kind: str, until: int) -> list[Event]:
 
 
 def _link_was_lost(case: Case, ended: Event) -> bool:
-    """Whether a phase ended because the link did: the error that follows it says so."""
-    error = next((event for event in case.of("dut.error") if event.seq > ended.seq), None)
-    return error is not None and error.data["type"] == "LinkLost"
+    """Whether a phase ended because the link did: the error right behind it says so."""
+    errors = (event for event in case.of("dut.error") if ended.seq < event.seq <= ended.seq + _RIGHT_BEHIND)
+    return any(error.data["type"] == "LinkLost" for error in errors)
 
 
 def user_data_kept(case: Case) -> Assessment:

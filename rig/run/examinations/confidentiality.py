@@ -42,6 +42,7 @@ class PlainInFlash(Examination):
                 size=region.size,
                 compared=len(pieces),
                 plain=sum(piece in content for piece in pieces),
+                keys_known=len(keys),
                 keys=sum(key in content for key in keys),
             )
 
@@ -50,9 +51,9 @@ class KeysInLogs(Examination):
     """Looks for the images' keys in what the console printed, as bytes and as text."""
 
     async def inspect(self) -> None:
-        printed = bytes(self.scene.printed)
-        hits = sum(form in printed.lower() for key in _keys(self.scene) for form in (key, key.hex().encode(), key.hex(" ").encode()))
-        self.scene.emit("encryption.console", octets=len(printed), hits=hits)
+        printed, keys = bytes(self.scene.printed), _keys(self.scene)
+        hits = sum(form in printed.lower() for key in keys for form in (key, key.hex().encode(), key.hex(" ").encode()))
+        self.scene.emit("encryption.console", octets=len(printed), keys_known=len(keys), hits=hits)
 
 
 def _pieces(scene: Scene, image: ImageFile) -> Iterator[bytes]:
