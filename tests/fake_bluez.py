@@ -122,13 +122,16 @@ async def private_bus() -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(prefix="rig-") as name:
         socket, config = Path(name) / "bus", Path(name) / "bus.conf"
         config.write_text(_CONFIG.format(socket=socket))
-        daemon = await asyncio.create_subprocess_exec("dbus-daemon", "--nofork", "--nopidfile", f"--config-file={config}", stderr=asyncio.subprocess.DEVNULL)
+        arguments = ("--nofork", "--nopidfile", "--print-address", f"--config-file={config}")
+        daemon = await asyncio.create_subprocess_exec(
+            "dbus-daemon", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        assert daemon.stdout is not None
         before = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS")
         try:
             async with asyncio.timeout(_LIMIT_S):
-                while not socket.exists():
-                    await asyncio.sleep(0.01)
-            os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = address = f"unix:path={socket}"
+                address = (await daemon.stdout.readline()).decode().strip()  # printed once it takes connections
+            os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = address
             yield address
         finally:
             if before is None:

@@ -105,6 +105,14 @@ def uploads(*ok: bool, error: str | None = None) -> Story:
     return story.say("dut.error", text="no", type=error) if error else story
 
 
+def link_lost_after(events: int) -> Story:
+    """A resumed transfer that failed, and so many events between its end and the loss of a link."""
+    story = uploads(False)
+    for _ in range(events):
+        story.say("console.line", text="reset")
+    return story.say("dut.error", text="no", type="LinkLost")
+
+
 def undisturbed_link(reason: int, *, inside: bool = True) -> Story:
     story = told().say("phase.start", phase="upload", attempt=1).say("upload.chunk", offset=100, total=200)
     if not inside:
@@ -154,6 +162,8 @@ HOW_THE_UPDATE_ENDED = [
     Row(requirement="recovery.resume", met=VIOLATED, words="could not be installed", story=uploads(True), **FAILED),
     Row(requirement="recovery.resume", met=VIOLATED, words="could not be installed", story=uploads(False, error="Refused"), outcome=Outcome.RECOVERED_ON_RETRY),
     Row(requirement="recovery.resume", met=SILENT, words="interrupted once more", story=uploads(False, error="LinkLost"), outcome=Outcome.RECOVERED_ON_RETRY),
+    Row(requirement="recovery.resume", met=SILENT, words="interrupted once more", story=link_lost_after(2), outcome=Outcome.RECOVERED_ON_RETRY),
+    Row(requirement="recovery.resume", met=VIOLATED, words="could not be installed", story=link_lost_after(3), outcome=Outcome.RECOVERED_ON_RETRY),
     Row(requirement="recovery.resume", met=SILENT, words="went on after", story=told().phase(Phase.UPLOAD)),
     Row(requirement="recovery.resume", met=SILENT, words="went on after", story=uploads(True), **LOST),
     Row(requirement="recovery.resume", met=SILENT, words="went on after", story=uploads().say("again.start").phase(Phase.UPLOAD)),
@@ -182,24 +192,40 @@ CHANNEL = [
     Row(requirement="channel.malformed", met=VIOLATED, words="reset after: zero", story=told().say("channel.malformed", sent=2, last="zero", alive=True, resets=1)),
     Row(requirement="channel.malformed", met=VIOLATED, words="stopped serving after", story=told().say("channel.malformed", sent=2, last="zero", alive=False, resets=0)),
     Row(requirement="channel.malformed", met=SILENT, words="nothing malformed"),
+    Row(requirement="channel.malformed", met=SILENT, words="nothing malformed", story=told().say("channel.malformed", sent=0, last="", alive=True, resets=0)),
     Row(requirement="channel.idle", met=MET, words="after 121 s", story=told().say("channel.idle", returned_s=121.0, limit_s=180.0)),
     Row(requirement="channel.idle", met=VIOLATED, words="for 180 s", story=told().say("channel.idle", returned_s=None, limit_s=180.0)),
     Row(requirement="channel.idle", met=SILENT, words="not left alone"),
 ]  # fmt: skip
 
-PLAIN_REGION = {"start": 0, "size": 8, "compared": 9}
+def searched(*regions: tuple[int, int], compared: int = 9, keys_known: int = 2) -> Story:
+    """Regions of flash with the pieces and the keys that were found in each."""
+    story = told()
+    for plain, keys in regions:
+        story.say("encryption.flash", start=0, size=8, compared=compared, plain=plain, keys_known=keys_known, keys=keys)
+    return story
+
+
+def printed(octets: int, *, hits: int = 0, keys_known: int = 2) -> Story:
+    return told().say("encryption.console", octets=octets, keys_known=keys_known, hits=hits)
+
+
 ENCRYPTION = [
     Row(requirement="encryption.air", met=MET, words="none of 9 pieces", story=told().say("encryption.air", octets=999, compared=9, plain=0)),
     Row(requirement="encryption.air", met=VIOLATED, words="4 of 9", story=told().say("encryption.air", octets=999, compared=9, plain=4)),
     Row(requirement="encryption.air", met=SILENT, words="was captured", story=told().say("encryption.air", octets=0, compared=9, plain=0)),
     Row(requirement="encryption.air", met=SILENT, words="was captured"),
-    Row(requirement="encryption.flash", met=MET, words="none of 9", story=told().say("encryption.flash", **PLAIN_REGION, plain=0, keys=0)),
-    Row(requirement="encryption.flash", met=VIOLATED, words="2 pieces", story=told().say("encryption.flash", **PLAIN_REGION, plain=2, keys=0).say("encryption.flash", **PLAIN_REGION, plain=0, keys=0)),
-    Row(requirement="encryption.flash", met=VIOLATED, words="the key of the image", story=told().say("encryption.flash", **PLAIN_REGION, plain=0, keys=1)),
+    Row(requirement="encryption.flash", met=MET, words="none of 9", story=searched((0, 0), (0, 0))),
+    Row(requirement="encryption.flash", met=VIOLATED, words="2 pieces", story=searched((2, 0), (0, 0))),
+    Row(requirement="encryption.flash", met=VIOLATED, words="the key of the image", story=searched((0, 0), (0, 1))),
     Row(requirement="encryption.flash", met=SILENT, words="not searched"),
-    Row(requirement="encryption.logs", met=MET, words="no key among 500", story=told().say("encryption.console", octets=500, hits=0)),
-    Row(requirement="encryption.logs", met=VIOLATED, words="printed the key", story=told().say("encryption.console", octets=500, hits=1)),
-    Row(requirement="encryption.logs", met=SILENT, words="not searched"),
+    Row(requirement="encryption.flash", met=SILENT, words="nothing to search it for", story=searched((0, 0), compared=0)),
+    Row(requirement="encryption.flash", met=SILENT, words="nothing to search it for", story=searched((0, 0), keys_known=0)),
+    Row(requirement="encryption.logs", met=MET, words="no key among 500", story=printed(500)),
+    Row(requirement="encryption.logs", met=VIOLATED, words="printed the key", story=printed(500, hits=1)),
+    Row(requirement="encryption.logs", met=SILENT, words="printed nothing"),
+    Row(requirement="encryption.logs", met=SILENT, words="printed nothing", story=printed(0)),
+    Row(requirement="encryption.logs", met=SILENT, words="no key to search for", story=printed(500, keys_known=0)),
 ]  # fmt: skip
 
 FLASH = [
@@ -241,6 +267,16 @@ LOGGING = [
     Row(requirement="logging.kept", met=VIOLATED, words="the first: 1 installed", story=log([], ["1 installed 1.1.0"], [])),
     Row(requirement="logging.kept", met=SILENT, words="could be lost", story=log([], [], [])),
     Row(requirement="logging.kept", met=SILENT, words="before and after", story=log([], ["1 installed 1.1.0"], None, with_later=True)),
+    Row(requirement="logging.reason", met=MET, words="the device said: NO", story=refused_by(1, 10), **REFUSED),
+    Row(requirement="logging.reason", met=MET, words="2 failed 1.1.0", story=log(["1 requested 1.1.0"], ["1 requested 1.1.0", "2 failed 1.1.0"]), **REFUSED),
+    Row(requirement="logging.reason", met=VIOLATED, words="without a word", story=log([], ["1 requested 1.1.0"]), **REFUSED),
+    Row(requirement="logging.reason", met=VIOLATED, words="without a word", story=log(["1 failed 1.0.9"], ["1 failed 1.0.9"]), **REFUSED),
+    Row(requirement="logging.reason", met=VIOLATED, words="without a word", story=log([], []).say("dut.error", text="no", group=ATT_GROUP, code=5, name="NO"), **REFUSED),
+    Row(requirement="logging.reason", met=VIOLATED, words="without a word", story=log([], []).say("dut.error", text="no", group=PAIRING_GROUP, code=5, name="NO"), **REFUSED),
+    Row(requirement="logging.reason", met=VIOLATED, words="without a word", story=log([], None), **REFUSED),
+    Row(requirement="logging.reason", met=VIOLATED, words="without a word", **REFUSED),
+    Row(requirement="logging.reason", met=SILENT, words="nothing was refused", story=log([], ["1 failed 1.1.0"])),
+    Row(requirement="logging.reason", met=SILENT, words="nothing was refused", story=refused_by(1, 10), **FAILED),
     Row(requirement="logging.code", met=MET, words="NO", story=refused_by(11, 5), **REFUSED),
     Row(requirement="logging.code", met=VIOLATED, words="not why", story=refused_by(1, 10), **REFUSED),
     Row(requirement="logging.code", met=SILENT, words="nothing was refused", story=refused_by(ATT_GROUP, 5), **REFUSED),

@@ -45,7 +45,8 @@ PROMISING = Product(
     locked=(LockedRegion(name="MCUboot", start=0, size=4096),),
 )
 """Promises all that an SMP product can."""
-PROMISING_DFU = replace(PROMISING, protocol="secure_dfu", encryption=Encryption.NOT_NEEDED, security_counter=False, dependencies=False)
+PROMISING_DFU = replace(PROMISING, protocol="secure_dfu", encryption=Encryption.NOT_NEEDED, security_counter=False, dependencies=False, rolls_back=False)
+"""Promises all that a product with the nRF5 SDK's bootloader can; that one installs for good."""
 DOCUMENT = (REPOSITORY / "docs" / "practices.md").read_text(encoding="utf-8")
 
 
@@ -309,7 +310,9 @@ def test_a_failure_with_an_earlier_cause_blames_nobody_else() -> None:
     assert blamed(scores) == (Practice.CHANNEL,)
     found = requirement(scores, "recovery.power-cut")
     assert found.standing is Standing.NOT_COVERED
-    assert found.reason == "cannot be told while channel.owner and signing.genuine fails"
+    assert found.reason == "cannot be told while channel.owner and signing.genuine fail"
+    alone = score(PROMISING, [shown("channel.owner", False), shown("signing.genuine", False)])
+    assert requirement(alone, "signing.genuine").reason == "cannot be told while channel.owner fails"
 
 
 def test_a_cause_further_back_counts_too() -> None:

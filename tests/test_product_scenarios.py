@@ -22,6 +22,7 @@ product: plain
 protocol: smp
 encryption: {policy: not-needed, reason: It is public.}
 channel: {security: open}
+signals: {no_image: nothing to start}
 protection: {readback: true}
 """
 NEW = "{build: {version: 1.1.0, size: 64 KiB}}"
@@ -116,6 +117,7 @@ def test_images_per_soc_are_counted_too(tmp_path: Path) -> None:
 def test_what_the_scenario_says_of_keys_wins(tmp_path: Path) -> None:
     scenario = bound(tmp_path, proving("signing.genuine"))
     own = replace(scenario, product=None, images=replace(scenario.images, key="own.pem", signature="rsa-2048", encryption_key="own-enc.pem"))
+    write(tmp_path, "sign.pem", "a key")
     product = config.load_product(write(tmp_path, "product.yaml", edited(SMP, "protocol: smp", "protocol: smp\nsigning: {key: sign.pem}")))
 
     (again,) = config.product_scenarios.bind([own], product)

@@ -26,6 +26,7 @@ signals:
   control: 00000003-0000-1000-8000-00805f9b34fb
   log: 00000004-0000-1000-8000-00805f9b34fb
   heartbeat: 00000005-0000-1000-8000-00805f9b34fb
+  no_image: Unable to find bootable image
 asks_consent: true
 defers_when_busy: true
 crypto: {backend: cc310, verification_ms: 60, start: verifying, end: verified}
@@ -72,7 +73,7 @@ def test_a_product_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert read.security_counter and read.dependencies and read.asks_consent and read.defers_when_busy and read.readback_locked
     assert read.budgets == Budgets(update_s=60, downtime_s=8, boot_s=1.5, verification_s=0.06, erases_per_page=4)
     assert (read.crypto, read.signals.verification_start, read.signals.verification_end) == ("cc310", "verifying", "verified")
-    assert read.signals.consent == "01"
+    assert (read.signals.consent, read.signals.no_image) == ("01", "Unable to find bootable image")
     assert [uuid[7] for uuid in read.signals.characteristics] == ["2", "3", "4", "5"]
     assert read.locked == (LockedRegion(name="MCUboot", start=0, size=0xB000),)
     assert read.accepted_risks == {}
@@ -104,11 +105,16 @@ def test_shipped_products_are_right(path: Path) -> None:
     assert config.load_product(path).name == path.parent.name
 
 
+NO_IMAGE = "  no_image: Unable to find bootable image\n"
 SMP_MISTAKES = [
     Mistake("{policy: required, key: test}", "{policy: required}", "required}", "encryption.policy", "no key to encrypt to", "encryption.key"),
     Mistake("{policy: required, key: test}", "{policy: not-needed}", "not-needed", "encryption.policy", "wants a reason", "encryption.reason"),
     Mistake("{policy: required, key: test}", "{policy: none, key: test}", "test}", "encryption.key", "a key, although the policy is none", "required"),
     Mistake("key: test", "key: gone.pem", "gone.pem", "encryption.key", "no such file: gone.pem", "relative to the product file"),
+    Mistake("protocol: smp", "protocol: smp\nsigning: {key: gone.pem}", "gone.pem", "signing.key", "no such file: gone.pem", "relative to the product file"),
+    Mistake("protocol: smp", "protocol: smp\nin_place: true", "true\nenc", "in_place", "never updates in place", "in_place: false"),
+    Mistake("dependencies: true", "debug_packets: accepted", "accepted}", "versions.debug_packets", "only with secure_dfu", "leave it out"),
+    Mistake(NO_IMAGE, "updatable_when_empty: true\n", "true\nasks", "updatable_when_empty", "only its console shows", "signals.no_image"),
     Mistake("  heartbeat: 00000005-0000-1000-8000-00805f9b34fb\n", "", "8, boot_s", "budgets.downtime_s", "no heartbeat", "signals.heartbeat"),
     Mistake("  announced: ^01\n", "", "00000002", "signals.status", "nobody knows what its values mean", "signals.announced"),
     Mistake("  control: 00000003-0000-1000-8000-00805f9b34fb\n", "", "true\ndefers", "asks_consent", "no characteristic to answer", "signals.control"),
@@ -130,6 +136,19 @@ def test_a_mistake_is_found_at_its_place(tmp_path: Path, mistake: Mistake) -> No
     text = edited(SMP, mistake.old, mistake.new)
 
     mistake.check(only(problems(tmp_path, text)), text)
+
+
+def test_an_smp_product_that_is_updatable_when_empty_by_default_wants_the_console_line_too(tmp_path: Path) -> None:
+    text = edited(SMP, NO_IMAGE, "")
+
+    assert only(problems(tmp_path, text)).key == "updatable_when_empty"
+    assert product(tmp_path, text + "updatable_when_empty: false\n").signals.no_image is None
+
+
+def test_a_secure_dfu_bootloader_shows_without_its_console_that_it_waits_for_an_update(tmp_path: Path) -> None:
+    read = product(tmp_path, SECURE_DFU)
+
+    assert (read.updatable_when_empty, read.signals.no_image) == (True, None)
 
 
 def test_characteristics_need_their_service(tmp_path: Path) -> None:

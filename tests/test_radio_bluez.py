@@ -1,9 +1,11 @@
-"""The bleak driver on BlueZ's own language: a private D-Bus with a stand-in for bluetoothd.  Scanning only; see `tests.fake_bluez`."""
+"""The bleak driver on BlueZ's own language: a private D-Bus with a stand-in for bluetoothd.
+
+Needs `dbus-daemon`, which comes with every D-Bus.  Scanning only; see `tests.fake_bluez`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,8 +18,6 @@ SMP = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
 BOARD = Device(address="C0:00:00:00:00:01", name="rig-dk1", rssi_dbm=-48, service_uuids=[SMP])
 OTHER = Device(address="C0:00:00:00:00:02", name="kettle", rssi_dbm=-70)
 LIMIT_S = 20.0
-
-pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon")
 
 
 def on_bus(story: Callable[[str], Awaitable[None]]) -> None:
@@ -62,6 +62,19 @@ def test_a_bus_without_bluez_is_the_rigs_trouble() -> None:
     async def story(_address: str) -> None:
         with pytest.raises(InstrumentError, match=r"dk1\.radio"):
             async with BleakRadio(owner="dk1", adapter="hci0") as radio:
+                await radio.find(lambda _seen: True, timeout_s=1.0)
+
+    on_bus(story)
+
+
+def test_a_bluetoothd_that_dies_between_two_scans_is_the_rigs_trouble() -> None:
+    async def story(address: str) -> None:
+        service = bluez(address, devices=[BOARD])
+        await service.__aenter__()
+        async with BleakRadio(owner="dk1", adapter="hci0") as radio:
+            await radio.find(lambda seen: seen.name == BOARD.name, timeout_s=5.0)
+            await service.__aexit__(None, None, None)
+            with pytest.raises(InstrumentError, match=r"dk1\.radio: scanning failed"):
                 await radio.find(lambda _seen: True, timeout_s=1.0)
 
     on_bus(story)

@@ -46,6 +46,7 @@ protocol: smp
 encryption: {policy: required, key: test}
 channel: {security: authenticated}
 versions: {equal: accepted}
+signals: {no_image: Unable to find bootable image}
 protection: {readback: true}
 accepted_risks: {versions: Rebuilds are ours.}
 """
@@ -131,7 +132,20 @@ def test_only_the_defects_that_were_asked_for_are_planted(configuration: Configu
     assert [board.name for board in planted.boards.boards] == ["first-M25"]
     assert [defect.id for defect in defects.values()] == ["M25"]
     assert [one.name for one in planted.scenarios] == ["plain", "lower", "stranger"]
-    assert plant(configuration, short=False, only=("M02",)) [0].scenarios == ()
+    assert plant(configuration, short=False, only=("M02",))[0].scenarios == ()
+
+
+def test_defects_that_are_done_are_not_planted_once_more(configuration: Configuration) -> None:
+    """Whoever checks a second product of the same protocol passes what the first has planted."""
+    _, every = plant(configuration, short=False)
+    _, first = plant(configuration, short=False, only=("M25", "M17"))
+    done = {defect.id for defect in first.values()}
+
+    rest, others = plant(configuration, short=False, done=done)
+
+    assert {defect.id for defect in others.values()} == {defect.id for defect in every.values()} - done
+    assert {board.name for board in rest.boards.boards} == set(others)
+    assert plant(configuration, short=False, only=("M25",), done=done)[0].scenarios == ()
 
 
 def test_good_boards_run_the_suite_as_often_as_asked(configuration: Configuration) -> None:
@@ -214,6 +228,14 @@ def test_the_matrix_counts_by_board_and_names_each_scenario_once() -> None:
 
     assert (one.trials, one.failed, one.lost) == (5, 3, 1)
     assert one.scenarios == ("lower", "unsigned")
+
+
+def test_a_planted_defect_without_trials_is_a_row_that_is_not_caught() -> None:
+    (one,) = matrix(PROMISING, [], {}, {"b": DOWNGRADE})
+
+    assert (one.board, one.defect, one.trials, one.scenarios, one.blamed) == ("b", DOWNGRADE, 0, (), ())
+    assert one.caught is Caught.NOT
+    assert not one.is_as_it_should_be
 
 
 def test_trials_that_were_never_judged_are_not_counted() -> None:

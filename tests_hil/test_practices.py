@@ -203,6 +203,29 @@ def test_practices_lists_requirements_clauses_and_what_proves_them(rig: Command)
     assert "11 keys" in wrong.stderr
 
 
+def proving(listing: str, requirement: str) -> str:
+    """The line behind that of the requirement: what proves it, or why nothing does."""
+    lines = listing.splitlines()
+    return next(lines[at + 1].strip() for at, line in enumerate(lines) if line.split()[:1] == [requirement])
+
+
+def test_practices_names_each_file_once_and_only_what_the_product_would_run(tmp_path: Path, rig: Command) -> None:
+    """A file that spoils images in two ways makes two scenarios; where there is no way back, one that expects it is left out."""
+    text = (PRODUCTS / "sample-smp" / "product.yaml").read_text(encoding="utf-8")
+    overwriting = tmp_path / "product.yaml"
+    overwriting.write_text(text.replace("protocol: smp\n", "protocol: smp\nrolls_back: false\n"), encoding="utf-8")
+
+    every = rig("practices", folder=ROOT).stdout
+    swaps = rig("practices", "--product", PRODUCTS / "sample-smp" / "product.yaml", folder=ROOT).stdout
+    overwrites = rig("practices", "--product", overwriting, folder=ROOT).stdout
+
+    assert proving(every, "signing.malformed") == "proved by dfu-malformed-image, smp-malformed-image"
+    assert proving(swaps, "signing.malformed") == "proved by smp-malformed-image"
+    assert "smp-roll-back" in proving(swaps, "logging.result")
+    assert "smp-undisturbed" in proving(overwrites, "logging.result") and "smp-roll-back" not in proving(overwrites, "logging.result")
+    assert proving(overwrites, "recovery.roll-back").startswith("weak: ")
+
+
 def test_run_binds_the_suite_to_a_product_and_says_what_it_left_out(tmp_path: Path, rig: Command) -> None:
     folder, (unsigned, other) = PRODUCTS / "sample-smp", suite_files("smp-unsigned", "dfu-unsigned")
     done = rig("run", unsigned, other, "--product", folder / "product.yaml", "--boards", folder / "boards.yaml", "--out", "c", folder=tmp_path)
@@ -211,7 +234,7 @@ def test_run_binds_the_suite_to_a_product_and_says_what_it_left_out(tmp_path: Pa
     assert "left out, since they have nothing to say about the product: dfu-unsigned" in done.stdout
     judgement = json.loads((tmp_path / "c/trials/T-0001/judgement.json").read_text())
     found = {finding["requirement"]: finding["met"] for finding in judgement["findings"]}
-    assert found == {"signing.unsigned": True, "recovery.refusal": True, "recovery.user-data": True}
+    assert found == {"signing.unsigned": True, "recovery.refusal": True, "recovery.user-data": True, "logging.reason": True}
     texts = json.loads((tmp_path / "c/provenance.json").read_text())
     assert "product: sample-smp" in json.dumps(texts)
 
@@ -225,21 +248,6 @@ def test_run_refuses_proofs_without_a_product_and_a_bench_that_does_not_fit(tmp_
     assert "smp-unsigned.yaml:" in without.stderr and "--product" in without.stderr
     assert "does not pair" in unpaired.stderr
     assert not (tmp_path / "c").exists()
-
-
-def test_selfcheck_shows_the_matrix_and_keeps_it(tmp_path: Path, rig: Command) -> None:
-    suite = tmp_path / "suite"
-    suite.mkdir()
-    for file in suite_files("smp-lower-version"):
-        (suite / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    done = rig("selfcheck", PRODUCTS / "sample-smp", "--suite", suite, "--only", "M25,M06", "--jobs", "1", "--out", "s", folder=tmp_path)
-
-    assert done.returncode == 1, "this suite shows no unsigned image"
-    assert "defects: 2 on 2 boards, 1 caught, 1 on the right practice" in done.stdout
-    rows = {row["defect"]: row for row in json.loads((tmp_path / "s/sample-smp/matrix.json").read_text())}
-    assert rows[None]["failed"] == 0
-    assert (rows["M25"]["blamed"], rows["M25"]["scenarios"], rows["M25"]["caught"]) == (["versions"], ["smp-lower-version"], "right practice")
-    assert (rows["M06"]["failed"], rows["M06"]["caught"]) == (0, "not caught")
 
 
 def test_selfcheck_refuses_what_it_cannot_plant(tmp_path: Path, rig: Command) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rig.model import Event, MemoryMap, OperationKind, Phase
 
@@ -29,7 +29,7 @@ class Known:
     """An operation that an undisturbed update makes.
 
     `starts` are when it began, counted from its phase, in the runs that were looked at: first those with an upload, then (True) those
-    with the new image placed by the probe.  `words_before` are the words and pages before it in its phase, which is what a trigger
+    with the new image placed by the probe; `begins` are when the phase itself began in them.  `words_before` are the words and pages before it in its phase, which is what a trigger
     counts.
     """
 
@@ -40,6 +40,7 @@ class Known:
     words_before: int
     starts: Mapping[bool, tuple[float, ...]]
     duration_s: float
+    begins: Mapping[bool, tuple[float, ...]] = field(default_factory=dict)
 
     def starts_s(self, *, staged: bool) -> tuple[float, ...]:
         """When it began in the runs of that way, or of the other when there was none."""
@@ -52,9 +53,20 @@ class Known:
     def spread_s(self, anchor: Known | None, *, staged: bool) -> float:
         """Standard deviation of its beginning from run to run, counted from `anchor`'s, or from the phase's when that is None."""
         starts = self.starts_s(staged=staged)
-        zero = anchor.starts_s(staged=staged) if anchor is not None else (0.0,) * len(starts)
+        zero = self._anchored_s(anchor, staged=staged) if anchor is not None else (0.0,) * len(starts)
         differences = [start - begin for start, begin in zip(starts, zero, strict=True)]
         return statistics.stdev(differences) if len(differences) > 1 else 0.0
+
+    def anchor_s(self, anchor: Known, *, staged: bool) -> float:
+        """When `anchor` usually begins, counted from the phase of this operation: below 0 in an earlier phase."""
+        return statistics.fmean(self._anchored_s(anchor, staged=staged))
+
+    def _anchored_s(self, anchor: Known, *, staged: bool) -> tuple[float, ...]:
+        starts = anchor.starts_s(staged=staged)
+        if (anchor.site.phase, anchor.site.occurrence) == (self.site.phase, self.site.occurrence):
+            return starts
+        pairs = zip(anchor.begins[staged], self.begins[staged], starts, strict=True)
+        return tuple(theirs + start - ours for theirs, ours, start in pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +128,8 @@ def _order(site: Site) -> tuple[int, int, int]:
 
 def _joined(runs: Sequence[Known]) -> Known:
     starts = {staged: tuple(start for run in runs for start in run.starts.get(staged, ())) for staged in (False, True)}
-    return replace(runs[0], starts=starts)
+    begins = {staged: tuple(begin for run in runs for begin in run.begins.get(staged, ())) for staged in (False, True)}
+    return replace(runs[0], starts=starts, begins=begins)
 
 
 def _operations(reference: Reference) -> list[Known]:
@@ -143,6 +156,7 @@ def _operations(reference: Reference) -> list[Known]:
                         words_before=first - event.data["operation"],
                         starts={reference.staged: ((start_ns - begun_ns) / 1e9,)},
                         duration_s=duration_ns / 1e9,
+                        begins={reference.staged: (begun_ns / 1e9,)},
                     )
                 )
     return found

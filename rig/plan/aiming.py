@@ -78,7 +78,7 @@ class Aiming:
 
     def _learn(self, shot: Shot) -> None:
         """Take in how long after its trigger's offset the cut has fallen, on the time line of an undisturbed update."""
-        if shot.aim is None or (shot.trigger.phase, shot.trigger.occurrence) != (shot.aim.phase, shot.aim.occurrence):
+        if shot.aim is None:
             return
         aim = Site(phase=shot.aim.phase, occurrence=shot.aim.occurrence, number=shot.aim.number)
         struck = self._by_site.get(shot.struck) if shot.struck else None
@@ -86,17 +86,24 @@ class Aiming:
             fell_s: float | None = struck.start_s(staged=shot.staged) + struck.duration_s * shot.progress
         else:
             fell_s = shot.into_phase_s
-        if fell_s is None or aim not in self._by_site:
+        target = self._by_site.get(aim)
+        anchor_s = self._anchor_s(shot.trigger, target, staged=shot.staged) if target is not None else None
+        if fell_s is None or anchor_s is None:
             return
-        lead_s = fell_s - self._anchor_s(shot.trigger, aim, staged=shot.staged) - shot.trigger.offset_s
+        lead_s = fell_s - anchor_s - shot.trigger.offset_s
         for key in _keys(shot.board, aim, shot.aim.kind, staged=shot.staged):
             self._leads.setdefault(key, []).append(lead_s)
 
-    def _anchor_s(self, trigger: Trigger, site: Site, *, staged: bool) -> float:
-        if trigger.kind is not TriggerKind.FLASH_OPERATION:
-            return 0.0
-        operations = self._by_phase[site.phase, site.occurrence]
-        return next((known.start_s(staged=staged) for known in operations if known.words_before == trigger.count - 1), 0.0)
+    def _anchor_s(self, trigger: Trigger, target: Known, *, staged: bool) -> float | None:
+        """When what `trigger` waits for usually happens, counted from the phase of `target`; None for other triggers than a plan's."""
+        if trigger.kind is TriggerKind.PHASE:
+            same = (trigger.phase, trigger.occurrence) == (target.site.phase, target.site.occurrence)
+            return 0.0 if same else None
+        if trigger.kind is not TriggerKind.FLASH_OPERATION or trigger.phase is None:
+            return None
+        operations = self._by_phase.get((trigger.phase, trigger.occurrence), [])
+        anchor = next((known for known in operations if known.words_before == trigger.count - 1), None)
+        return target.anchor_s(anchor, staged=staged) if anchor is not None else None
 
     def lead(self, board: str, target: Known, *, staged: bool) -> Lead:
         """The lead for `target` on `board`: its own where its cuts differ from those at its kind by more than chance, else its kind's."""
@@ -127,11 +134,11 @@ class Aiming:
         wanted_s = target.start_s(staged=staged) + inside * target.duration_s - lead.mean_s
         anchor = self._anchor(target, wanted_s - _MARGIN * lead.spread_s, staged=staged)
         site = target.site
-        begin_s = anchor.start_s(staged=staged) if anchor is not None else 0.0
+        begin_s = target.anchor_s(anchor, staged=staged) if anchor is not None else 0.0
         trigger = Trigger(
             kind=TriggerKind.PHASE if anchor is None else TriggerKind.FLASH_OPERATION,
-            phase=site.phase,
-            occurrence=site.occurrence,
+            phase=site.phase if anchor is None else anchor.site.phase,
+            occurrence=site.occurrence if anchor is None else anchor.site.occurrence,
             count=1 if anchor is None else anchor.words_before + 1,
             offset_s=round(max(0.0, wanted_s - begin_s), 6),
         )
@@ -160,12 +167,26 @@ class Aiming:
 
     def _anchor(self, target: Known, before_s: float, *, staged: bool) -> Known | None:
         """What to time from: the beginning of the phase, or the last operation before the command if that is steadier."""
+        if before_s < 0:
+            return self._in_an_earlier_phase(target, before_s, staged=staged)
         early = bisect.bisect_right(self._starts(target.site, staged=staged), before_s)
         if not early:
             return None
         last = self._by_phase[target.site.phase, target.site.occurrence][early - 1]
         steadier = target.spread_s(last, staged=staged) <= target.spread_s(None, staged=staged)
         return last if steadier else None
+
+    def _in_an_earlier_phase(self, target: Known, before_s: float, *, staged: bool) -> Known | None:
+        """The last operation that begins `before_s` (below 0) from the phase of `target`, in runs of the same way."""
+        if not target.begins.get(staged):
+            return None
+        count = len(target.begins[staged])
+        found = [
+            (begin_s, known)
+            for known in self._known
+            if len(known.begins.get(staged, ())) == count and (begin_s := target.anchor_s(known, staged=staged)) <= before_s
+        ]
+        return max(found, key=lambda entry: entry[0])[1] if found else None
 
     def _starts(self, site: Site, *, staged: bool) -> list[float]:
         """When the operations of the phase of `site` usually begin, in order."""

@@ -27,6 +27,8 @@ _INSIDE = (0.5, 0.04, 0.96)
 """Where in an operation the first cuts that strike it are aimed at: its middle, then its boundaries."""
 _REVISIT = 1e-3
 """What striking an operation again is worth, against striking one for the first time."""
+_TRIES = 40
+"""Cuts at one operation after which a plan that goes through all of them gives it up."""
 _LEAST = 1e-3
 """An operation that is struck less often than this is not worth more for it."""
 _SURE = 0.999
@@ -109,9 +111,9 @@ class _Round:
 
     # ------------------------------------------------------------------------------------------------------- the plans
     def _missing(self, count: int) -> list[_Choice]:
-        """Operations that no cut has struck yet, those first that have been aimed at least."""
+        """Operations that no cut has struck yet, those first that have been aimed at least; a few tries in vain are enough."""
         tried = coverage(self._candidates, self._shots).aimed
-        missing = [known for known in self._candidates if not self._hits[known.site]]
+        missing = [known for known in self._candidates if not self._hits[known.site] and tried[known.site] < _TRIES]
         missing.sort(key=lambda known: tried[known.site])  # stable: in the order of the update
         return [_Choice(target=known, inside=0.5, drawn="coverage") for known in missing[:count]]
 

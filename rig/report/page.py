@@ -110,7 +110,7 @@ class _Page:
             "decisions": stock.decisions,
             "met": {name: one for name, one in stock.decisions.items() if one.word is Accepted.ACCEPTED},
             "unmet": {name: one for name, one in stock.decisions.items() if one.word is not Accepted.ACCEPTED},
-            "listed": _LISTED_SCENARIOS,
+            "scenarios_listed": _LISTED_SCENARIOS,
             "purposes": {scenario.name: scenario.purpose for campaign in stock.campaigns for scenario in campaign.plan.scenarios},
             "steps": steps(self.findings, contents.verdict),
             **self._recovery(),

@@ -254,7 +254,12 @@ class TrialRun:
         )
 
     async def _wake_up(self) -> bool:
-        """Nobody advertises.  Cycle the power once more, as a user would; True when even that does not help."""
+        """Nobody advertises.  Cycle the power once more, as a user would; True when even that does not help.
+
+        A device in the middle of an installation does not advertise either, and gets the time that an installation may take.
+        """
+        if await self._console.ready_within(self._trial.limits.install_s, since_seq=len(self._journal.events)):
+            return False
         if any(event.kind == "rig.power_cycle" for event in self._journal.events):
             self._journal.emit("run", "dut.silent")
             return True
