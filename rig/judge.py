@@ -63,6 +63,8 @@ class _Seen:
     """What the probe found in the place that runs, at the very end."""
     started: list[Event]
     """Applications that said on the console that they start, in the update."""
+    dead: list[Event]
+    """The last power cycle of all, after which a board with power did not start."""
     errors: list[Event]
     unheard: list[Event]
     """The console's last word that the application serves, where nothing was heard on the air since."""
@@ -106,6 +108,7 @@ class _Seen:
             user_data=[event for event in kind("probe.read") if event.data["what"] == "user_data"],
             in_flash=[event for event in kind("probe.read") if event.data["what"] == "image"],
             started=[event for event in kind("dut.started") if begin < event.seq < until],
+            dead=kind("dut.did_not_start"),
             errors=kind("dut.error"),
             unheard=_unheard(events),
             stranded=_unasked([event for event in kind("dut.dfu_mode", "dut.enter_dfu") if event.seq > since]),
@@ -258,6 +261,8 @@ _FAILURES = frozenset(
 
 def _outcome(trial: Trial, seen: _Seen) -> tuple[Outcome, str, list[Event]]:
     """What the device did, in one word and one sentence, and the events that show it."""
+    if seen.dead:
+        return Outcome.BRICKED, "the device served, and did not start again at the next power-on", seen.dead
     if seen.stranded and _took_power(trial) and not (trial.in_place and seen.final_states):
         text = f"after {_disturbance(trial)} the device was in DFU mode instead of running an application"
         return Outcome.STUCK_IN_DFU, text, [seen.stranded[0]]

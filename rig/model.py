@@ -10,23 +10,67 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from rig.fault import ADDED_LATER as ADDED_LATER
-from rig.fault import ADVERTISING_MHZ as ADVERTISING_MHZ
-from rig.fault import Aim as Aim
-from rig.fault import BitFlips as BitFlips
-from rig.fault import Fade as Fade
-from rig.fault import Fault as Fault
-from rig.fault import FaultKind as FaultKind
-from rig.fault import FlashPlace as FlashPlace
-from rig.fault import Interference as Interference
-from rig.fault import InterferenceKind as InterferenceKind
-from rig.fault import OperationKind as OperationKind
-from rig.fault import Phase as Phase
-from rig.fault import PointPlan as PointPlan
-from rig.fault import Trigger as Trigger
-from rig.fault import TriggerKind as TriggerKind
-from rig.fault import Voltage as Voltage
+from rig.fault import (
+    ADDED_LATER,
+    ADVERTISING_MHZ,
+    Aim,
+    BitFlips,
+    Fade,
+    Fault,
+    FaultKind,
+    FlashPlace,
+    Interference,
+    InterferenceKind,
+    OperationKind,
+    Phase,
+    PointPlan,
+    Trigger,
+    TriggerKind,
+    Voltage,
+)
 from rig.product import Product
+
+__all__ = [
+    "ADDED_LATER",
+    "ADVERTISING_MHZ",
+    "Acceptance",
+    "Aim",
+    "AimedPlan",
+    "BitFlips",
+    "Board",
+    "Calibration",
+    "ConsoleSignals",
+    "Event",
+    "Expectation",
+    "Fade",
+    "Fault",
+    "FaultKind",
+    "Finding",
+    "FlashPlace",
+    "ImageFile",
+    "ImageSet",
+    "InstrumentSpec",
+    "Interference",
+    "InterferenceKind",
+    "Json",
+    "Judgement",
+    "Limits",
+    "MemoryMap",
+    "OperationKind",
+    "Outcome",
+    "Phase",
+    "PointPlan",
+    "Protocol",
+    "RecoveryPolicy",
+    "Region",
+    "Request",
+    "Rung",
+    "Trial",
+    "Trigger",
+    "TriggerKind",
+    "Verdict",
+    "Voltage",
+]
 
 Json = Any  # what json.dumps accepts
 

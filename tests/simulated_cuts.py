@@ -38,7 +38,7 @@ def swap_of_200_kib() -> tuple[Known, ...]:
     kinds = [OperationKind.STATUS] * 2
     for _ in range(PAGES):
         for step in range(3):
-            kinds += [OperationKind.ERASE, OperationKind.WRITE] + [OperationKind.STATUS] * (step < 2)  # noqa: PLR2004
+            kinds += [OperationKind.ERASE, OperationKind.WRITE] + [OperationKind.STATUS] * (step < 2)
     kinds += [OperationKind.STATUS] * 2
     known, start_s = [], 0.05
     for number, kind in enumerate(kinds, start=1):
@@ -86,7 +86,7 @@ class Bench:
                 trial=trial.id, board="dk1", staged=trial.staged, aim=aim, trigger=trigger, struck=operation.site if inside else None,
                 after=None if inside else operation.site, kind=operation.kind if inside else None, progress=progress if inside else 0.0,
                 latency_s=LATENCY_S, into_phase_s=fell_s, verdict=Verdict.PASS, outcome=Outcome.RESUMED,
-            )  # fmt: skip
+            )
         )
 
     def _ended(self, shot: Shot) -> Shot:

@@ -231,3 +231,27 @@ def test_downtime_is_the_sum_of_the_outages() -> None:
     story = Story().prepared().phase(Phase.RESET).say("radio.found").cut("confirm").say("dut.ready").say("radio.found").observed(NEW)
     # one second from the end of the reset to the advertisement, one from the cut to the ready line
     assert judge(FAULTY, story.events).downtime_s == 2.0
+
+
+def test_a_device_with_power_that_does_not_start_at_the_last_power_cycle_is_bricked() -> None:
+    story = Story().prepared().observed(NEW).say("dut.did_not_start", says="VDD stands").say("trial.end")
+    judgement = judge(TRIAL, story.events)
+    assert (judgement.verdict, judgement.outcome) == (Verdict.FAIL, Outcome.BRICKED)
+    assert judgement.because == (story.events[-2].seq,)
+
+
+@pytest.mark.parametrize(("version", "verdict"), [("1.0.0", Verdict.PASS), ("1.1.0", Verdict.FAIL)])
+def test_what_must_be_refused_must_not_even_say_on_the_console_that_it_starts(version: str, verdict: Verdict) -> None:
+    refused = replace(TRIAL, expect=Expectation.REFUSED)
+    story = Story().prepared().say("dut.started", version=version).observed(OLD).say("trial.end")
+    assert judge(refused, story.events).verdict is verdict
+
+
+@pytest.mark.parametrize(("kept", "verdict", "outcome"), [(OLD, Verdict.PASS, Outcome.REFUSED), (NEW, Verdict.FAIL, Outcome.WRONG_IMAGE)])
+def test_images_of_one_version_are_told_apart_by_what_the_probe_finds(kept: str, verdict: Verdict, outcome: Outcome) -> None:
+    same = replace(TRIAL, expect=Expectation.REFUSED, new=image("1.0.0", NEW))
+    story = Story().prepared().say("observe.start")
+    story.say("dut.state", running_hash=None, running_version="1.0.0", confirmed=True)
+    story.say("probe.read", what="image", version="1.0.0", image_hash=kept).say("probe.read", what="user_data", matches=True).say("trial.end")
+    judgement = judge(same, story.events)
+    assert (judgement.verdict, judgement.outcome) == (verdict, outcome)

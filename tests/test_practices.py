@@ -134,6 +134,13 @@ def test_what_must_be_refused_is_proved_by_scenarios_that_expect_it(suite: tuple
             assert scenario.expect is Expectation.REFUSED, scenario.name
 
 
+def test_every_refusal_must_be_told_but_for_those_that_come_before_the_image(suite: tuple[Scenario, ...]) -> None:
+    """Busy, low on battery, not agreed to: the device says no to the request, whatever the image is."""
+    untold = {Path(one.file).stem for one in suite if one.expect is Expectation.REFUSED and "logging.reason" not in one.proves}
+
+    assert untold == {f"{protocol}-{state}" for protocol in ("smp", "dfu") for state in ("busy", "battery-low", "no-consent")}
+
+
 # -------------------------------------------------------------------------------------------------------- applicability
 def test_all_that_a_product_promises_applies() -> None:
     other = {name: one.applies(PROMISING).applies for name, one in REQUIREMENTS.items() if one.applies(PROMISING).applies is not Applies.YES}

@@ -50,7 +50,7 @@ def test_one_job_and_two_plan_the_same_rounds_and_an_interrupted_campaign_goes_o
         plans[jobs] = drawn(tmp_path / f"c{jobs}")
     assert plans["1"] == plans["2"]
     assert len(plans["1"]) == 36
-    last = sorted((tmp_path / "c1/rounds").glob("*.json"))[-1]
+    last = max((tmp_path / "c1/rounds").glob("*.json"))
     names = re.findall(r'"id": ?"(T-\d+)"', last.read_text())
     for name in names:
         (tmp_path / f"c1/trials/{name}/judgement.json").unlink()

@@ -142,7 +142,6 @@ class Aiming:
             count=1 if anchor is None else anchor.words_before + 1,
             offset_s=round(max(0.0, wanted_s - begin_s), 6),
         )
-        late_s = max(0.0, begin_s - wanted_s)
         fall = _Fall(
             at_s=target.start_s(staged=staged) + inside * target.duration_s + max(0.0, begin_s - wanted_s),
             spread_s=math.hypot(lead.spread_s, target.spread_s(anchor, staged=staged)),

@@ -105,8 +105,8 @@ class ClosingCheck:
         printed = await starts(self._limits.boot_s)
         on_air = not await self._is_absent(self._limits.discover_s)
         if not printed and not on_air:
-            reason = "the board that served before this power cycle is neither seen nor heard after it"
-            raise self._unsound("supply", reason, hint="look at its voltage under load")
+            await self._is_the_boards_own_silence()
+            return
         if not printed:
             raise self._unsound("console", "is silent although the board serves", hint="look at its wires and its baud rate")
         if not on_air:
@@ -114,6 +114,15 @@ class ClosingCheck:
             raise self._unsound("radio", reason, hint="look at antenna and adapter")
         self._passed("console", "the board's start was heard")
         self._passed("radio", "the board is back on the air")
+
+    async def _is_the_boards_own_silence(self) -> None:
+        """Two witnesses hear nothing.  Where VDD was seen to stand and the probe still finds its chip, it is the board that is dead."""
+        if SupplyCapability.SENSE_VDD not in self._dut.supply.capabilities:
+            reason = "the board that served before this power cycle is neither seen nor heard after it"
+            raise self._unsound("supply", reason, hint="look at its voltage under load")
+        await self._dut.probe.info()  # raises when the chip has no power
+        await self._dut.probe.detach()
+        self._emit("dut.did_not_start", {"says": "the board served before this power cycle; VDD stands, and it neither prints nor advertises"})
 
     def _unsound(self, instrument: str, reason: str, *, hint: str) -> InstrumentError:
         return InstrumentError(f"{self._owner}.{instrument}", reason, hint=hint)

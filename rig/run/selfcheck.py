@@ -6,6 +6,7 @@ be replayed like any other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +21,8 @@ from rig.scenario import Scenario
 
 _SEPARATOR = "-"
 _PLAIN_UPDATE = "signing.genuine"
+_EVERYWHERE = 0.25
+"""Share of the scenarios."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +115,11 @@ def plant(
             if (not only or defect.id in only) and defect.id not in done:
                 planted.setdefault(defect.id, (board, with_defect(board, defect.id), defect))
     scenarios = []
+    everywhere = _asked_everywhere(configuration.scenarios)
     for scenario in configuration.scenarios:
+        particular = set(scenario.proves) - everywhere
         names = tuple(
-            bad.name for good, bad, defect in planted.values() if scenario.runs_on(good) and (not short or _concerns(scenario, defect))
+            bad.name for good, bad, defect in planted.values() if scenario.runs_on(good) and (not short or _concerns(particular, defect))
         )
         if names:
             selection = replace(scenario.boards, names=names)
@@ -124,10 +129,16 @@ def plant(
     return replace(configuration, boards=boards, scenarios=tuple(scenarios)), defects
 
 
-def _concerns(scenario: Scenario, defect: KnownBad) -> bool:
-    """Whether the scenario tests a practice that the defect violates, or the plain update without which no other blame stands."""
-    practices = {REQUIREMENTS[name].practice for name in scenario.proves}
-    return bool(practices & set(defect.practices)) or _PLAIN_UPDATE in scenario.proves
+def _asked_everywhere(scenarios: Sequence[Scenario]) -> set[str]:
+    """Requirements that so many scenarios prove along the way that they say nothing of what a scenario is about."""
+    count = Counter(name for scenario in scenarios for name in scenario.proves)
+    return {name for name, number in count.items() if number > _EVERYWHERE * len(scenarios)}
+
+
+def _concerns(particular: Collection[str], defect: KnownBad) -> bool:
+    """Whether a scenario that is about these requirements tests what the defect violates, or the plain update that all blame needs."""
+    practices = {REQUIREMENTS[name].practice for name in particular}
+    return bool(practices & set(defect.practices)) or _PLAIN_UPDATE in particular
 
 
 def matrix(
