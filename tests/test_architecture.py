@@ -50,6 +50,8 @@ FENCED = {
     "imgtool": {"images"},
     "click": {"cli"},
     "pyvisa": {"drivers"},
+    "pynrfjprog": {"drivers"},
+    "pyocd": {"drivers"},
     "pyjoulescope_driver": {"drivers"},
 }
 """Third-party packages and the parts that may import them."""

@@ -195,3 +195,20 @@ def test_a_supply_for_recovery_only_cannot_be_asked_for_a_cut(tmp_path: Path) ->
     problems = checked_problems(tmp_path, boards_text=found)
     assert {problem.key for problem in problems} == {"faults[1].power_cut"}
     assert "recovery only" in problems[0].reason
+
+
+RTT = BOARDS.replace("console: {driver: uart, baudrate: 115200}", "console: {driver: rtt}").replace("    console: {port: /dev/console1}\n", "").replace("    console: {port: /dev/console2}\n", "")
+
+
+def test_rtt_needs_a_probe_that_reads_it(tmp_path: Path) -> None:
+    problems = boards_problems(tmp_path, RTT)
+    assert {problem.key for problem in problems} == {"boards[0].console.driver", "boards[1].console.driver"}
+    assert "cannot read RTT" in problems[0].reason
+
+
+def test_a_board_whose_console_is_rtt_cannot_be_asked_for_a_cut(tmp_path: Path) -> None:
+    number = iter((683000001, 683000002))
+    text = re.sub(r"    soc: (\w+)\n", lambda m: f"    soc: {m[1]}\n    probe: {{serial_number: {next(number)}}}\n", RTT)
+    problems = checked_problems(tmp_path, boards_text=text.replace("probe: {driver: virtual}", "probe: {driver: nrfjprog}"))
+    assert {problem.key for problem in problems} == {"faults[1].power_cut"}
+    assert "RTT" in problems[0].reason

@@ -97,7 +97,10 @@ def test_a_cut_under_interference(tmp_path: Path) -> None:
     noise = {"interference": {"trigger": {"phase": "reset"}, "for_ms": 9000, "advertising": True, "power_dbm": 8}}
     judgement, events = run_one_fault(tmp_path, {"programme": {"faults": [noise, {"power_cut": {**INSTALL, "off_ms": 300}}]}})
     assert judgement.verdict is Verdict.PASS, judgement.reason
-    assert len(evidence(events)) == 2
+    by_number = {event.data["n"]: event.data["evidence"] for event in events if event.kind == "fault.proved"}
+    assert by_number[1]["link_died_of_it"] is False, "the link died because the board was reset"
+    assert by_number[1]["board_was_found_later"] is True
+    assert by_number[2]["vdd_was_low"] is True
 
 
 def test_one_trigger_of_two_that_never_fires_is_inconclusive(tmp_path: Path) -> None:

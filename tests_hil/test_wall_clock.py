@@ -21,3 +21,13 @@ def test_a_cut_while_installing_on_the_wall_clock(tmp_path: Path) -> None:
     (judgement,) = run_campaign(tmp_path, scenario, boards_file(tmp_path, only="nrf52840"), clock="wall")
     assert judgement.verdict is Verdict.PASS, judgement.reason
     assert judgement.fault_proved
+
+
+def test_a_programme_of_two_faults_on_the_wall_clock(tmp_path: Path) -> None:
+    images = {name: {"build": {"version": version, "size": "8 KiB"}} for name, version in (("old", "1.0.0"), ("new", "1.1.0"))}
+    drop = {"link_drop": {"trigger": {"chunk": 1}}}
+    dip = {"brown_out": {"trigger": {"console": "Starting swap", "after": 1}, "offset_ms": 100, "low_mv": 1500, "low_ms": 50}}
+    scenario = scenario_file(tmp_path, images=images, faults=[{"programme": {"faults": [drop, dip]}}], limits={"settle_s": 0.1})
+    (judgement,) = run_campaign(tmp_path, scenario, boards_file(tmp_path, only="nrf52840"), clock="wall")
+    assert judgement.verdict is Verdict.PASS, judgement.reason
+    assert judgement.fault_proved

@@ -28,6 +28,7 @@ from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol
 
 _WHOLE = frozenset({"memory"})
 _SELECTORS = ("driver", "class")
+_RTT_PROBES = ("nrfjprog", "pyocd")
 _AROUND = frozenset({"enclosure", "interferer"})
 """Keys under `bench` that are not options of the bench's driver."""
 
@@ -133,6 +134,7 @@ def _read_board(node: Node, document: Document, bench: InstrumentSpec | None) ->
     _check_address(entry, node, document)
     _check_dfu_port(entry, node, document)
     _check_recovery(entry, node, document)
+    _check_rtt(entry, node, document)
     if not entry.complete:
         return None
     board = _board(entry.model)
@@ -216,6 +218,16 @@ def _check_dfu_port(entry: Checked[BoardEntry], node: Node, document: Document) 
     if entry.has("protocol", "dfu_port") and entry.model.dfu_port is not None and entry.model.protocol is not Protocol.SECURE_DFU:
         at = node.child("dfu_port") or node
         document.report(at.at, key=key_path(at.loc), reason=f"a board of protocol {entry.model.protocol} has no serial bootloader")
+
+
+def _check_rtt(entry: Checked[BoardEntry], node: Node, document: Document) -> None:
+    """RTT is read through the probe, which must be one that can."""
+    if not entry.has("console", "probe") or entry.model.console.driver != "rtt":
+        return
+    if entry.model.probe.driver not in _RTT_PROBES:
+        at = node.child("console") or node
+        reason = f"the probe {entry.model.probe.driver!r} cannot read RTT"
+        document.report(at.at, key=key_path((*node.loc, "console", "driver")), reason=reason, hint=f"probes that can: {', '.join(_RTT_PROBES)}")
 
 
 def _check_recovery(entry: Checked[BoardEntry], node: Node, document: Document) -> None:

@@ -40,6 +40,9 @@ def _of_fault(fault: FaultTemplate, board: Board, above: str) -> Iterator[Lack]:
         able = [name for name, offered in SUPPLY_CAPABILITIES.items() if "set_voltage" in offered]
         reason = f"the supply {board.supply.driver!r} of board {board.name!r} cannot set a voltage"
         yield Lack(keys=(here, above), reason=reason, hint=f"drivers that offer set_voltage: {', '.join(able)}")
+    if fault.kind in (FaultKind.POWER_CUT, FaultKind.BROWN_OUT) and board.console.driver == "rtt":
+        reason = f"the console of board {board.name!r} is RTT, which keeps the debugger attached: its power cannot be cut for a test"
+        yield Lack(keys=(here, above), reason=reason, hint="give the board a uart console")
     if fault.kind is FaultKind.INTERFERENCE and board.interferer is None:
         yield Lack(keys=(here, above), reason=f"board {board.name!r} has no interferer", hint=_offered("interferer"))
     if fault.kind is FaultKind.FADE and board.attenuator is None:
