@@ -26,8 +26,8 @@ def browser() -> str:
         return found
     missing = "axe-core" if found else "a browser"
     if os.environ.get("RIG_BROWSER"):
-        pytest.fail(f"{missing} is not installed; run scripts/browser")
-    pytest.skip(f"{missing} is not installed; scripts/browser installs it")
+        pytest.fail(f"{missing} is not installed; run scripts/test-tools")
+    pytest.skip(f"{missing} is not installed; scripts/test-tools installs it")
 
 
 def evaluate(page: str, script: str, folder: Path, *, width: int = 1280) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +57,11 @@ def scenario(name: str, proves: str, more: str = "") -> str:
     return edited(PLAIN, "scenario: cuts", f"scenario: {name}") + f"proves: [{proves}]\n{more}"
 
 
+def loaded(folder: Path, texts: Mapping[str, str]) -> Configuration:
+    files = [write(folder, f"{name}.yaml", text) for name, text in texts.items()]
+    return config.load(write(folder, "boards.yaml", BOARDS), files, product=write(folder, "product.yaml", PRODUCT))
+
+
 @pytest.fixture
 def configuration(tmp_path: Path) -> Configuration:
     texts = {
@@ -65,8 +70,7 @@ def configuration(tmp_path: Path) -> Configuration:
         "stranger": scenario("stranger", "channel.stranger"),
         "unit": scenario("unit", "keys.readback", "inspect: true\n"),
     }
-    files = [write(tmp_path, f"{name}.yaml", text) for name, text in texts.items()]
-    return config.load(write(tmp_path, "boards.yaml", BOARDS), files, product=write(tmp_path, "product.yaml", PRODUCT))
+    return loaded(tmp_path, texts)
 
 
 # --------------------------------------------------------------------------------------------------------------- planting
@@ -124,6 +128,17 @@ def test_the_short_form_leaves_what_concerns_a_defect_and_the_plain_update(confi
     assert {one.name: one.boards.names for one in planted.scenarios} == {
         "plain": ("first-M17", "first-M25"), "lower": ("first-M25",), "stranger": ("first-M17",), "unit": ("unit-M78",)
     }  # fmt: skip
+
+
+def test_what_most_scenarios_prove_along_the_way_says_not_what_they_are_about(tmp_path: Path) -> None:
+    """M47 erases the user's data, which all of them look at."""
+    about = {"plain": "signing.genuine", "lower": "versions.lower", "stranger": "channel.stranger", "stays": "recovery.stored"}
+    texts = {name: scenario(name, f"{requirement}, recovery.user-data") for name, requirement in about.items()}
+
+    planted, _ = plant(loaded(tmp_path, texts), short=True, only=("M47",))
+
+    assert [one.name for one in planted.scenarios] == ["plain", "stays"]
+    assert all("recovery.user-data" in one.proves for one in planted.scenarios), "it is still asked"
 
 
 def test_only_the_defects_that_were_asked_for_are_planted(configuration: Configuration) -> None:

@@ -64,7 +64,7 @@ def test_every_planted_defect_is_caught_on_the_right_practice(tmp_path: Path) ->
 
 
 def test_a_suite_without_the_scenario_that_would_show_it_does_not_catch_a_defect(tmp_path: Path) -> None:
-    done = selfcheck(tmp_path, PRODUCTS / "sample-smp", "--short", "--suite", suite(tmp_path, PLAIN_UPDATE), "--only", "M25")
+    done = selfcheck(tmp_path, PRODUCTS / "sample-smp", "--suite", suite(tmp_path, PLAIN_UPDATE), "--only", "M25")
 
     assert done.returncode == 1, done.stdout + done.stderr
     (row,) = by_defect(matrix(tmp_path / "s")).values()

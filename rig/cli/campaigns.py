@@ -222,6 +222,9 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
     pending = len(campaign.pending_trials())
     total = len(campaign.plan.trials)
     click.echo(f"{campaign.path}: {pending} of {total} trials to run on {len(campaign.plan.boards)} boards, seed {campaign.plan.seed}")
+    if campaign.plan.aimed:
+        most = sum(aimed.budget for aimed in campaign.plan.aimed)
+        click.echo(f"at most {most} with aimed cuts are planned while it runs, in rounds; see them with: rig coverage {campaign.path}")
     with Session(campaign) as session:
         for note in session.notes:
             click.echo(note)

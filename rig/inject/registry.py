@@ -9,7 +9,7 @@ from rig.inject.brown_out import BrownOutDelivery
 from rig.inject.host import HostDelivery
 from rig.inject.means import Delivery, Means
 from rig.inject.power_cut import CutDelivery
-from rig.inject.radio import FadeDelivery, InterferenceDelivery
+from rig.inject.radio import fade_delivery, interference_delivery
 from rig.model import Fault, FaultKind
 
 _DELIVERIES: Mapping[FaultKind, Callable[[Fault, Means], Delivery]] = {
@@ -20,8 +20,8 @@ _DELIVERIES: Mapping[FaultKind, Callable[[Fault, Means], Delivery]] = {
     FaultKind.CLIENT_KILL: HostDelivery,
     FaultKind.ADAPTER_RESET: HostDelivery,
     FaultKind.STALL: HostDelivery,
-    FaultKind.INTERFERENCE: InterferenceDelivery,
-    FaultKind.FADE: FadeDelivery,
+    FaultKind.INTERFERENCE: interference_delivery,
+    FaultKind.FADE: fade_delivery,
 }
 
 

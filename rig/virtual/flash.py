@@ -17,6 +17,8 @@ from rig.virtual.parts import PAGE_SIZE, WORD_SIZE, Part
 
 ERASED = 0xFF
 _METASTABLE_FROM, _METASTABLE_TO = 0.1, 0.9
+_WORN_SHARE = 1e-3
+"""Share of the bits of a worn page that an erase leaves as they were: a modelling choice, as above."""
 
 
 class NvmcMisuse(Exception):
@@ -45,14 +47,32 @@ class Write:
 Operation = Erase | Write
 
 
+@dataclass(frozen=True, kw_only=True)
+class StuckBit:
+    """Bit `bit` (0 to 7) of the byte at `address` always reads as `value`."""
+
+    address: int
+    bit: int
+    value: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """What age has done: bits that are stuck, and pages (by address) that an erase no longer brings back as a whole."""
+
+    stuck_bits: tuple[StuckBit, ...] = ()
+    worn_pages: frozenset[int] = frozenset()
+
+
 class Flash:
     """The array, its wear, and what an interrupted operation leaves behind.
 
     `count` is the number of operations completed since the board was built: one per erase, one per word written.
-    `metastable_share` is the share of bits of a half-erased page that read unstably (0.05 to 0.2 is plausible).
+    `metastable_share` is the share of bits of a half-erased page that read unstably (0.05 to 0.2 is plausible).  `damage` is what age
+    has done to the array.
     """
 
-    def __init__(self, part: Part, *, rng: random.Random, metastable_share: float = 0.1) -> None:
+    def __init__(self, part: Part, *, rng: random.Random, metastable_share: float = 0.1, damage: Damage | None = None) -> None:
         self.part = part
         self.count = 0
         self.erase_counts = [0] * (part.flash_size // PAGE_SIZE)
@@ -61,6 +81,8 @@ class Flash:
         self._bytes = np.full(part.flash_size, ERASED, dtype=np.uint8)
         self._writes = np.zeros(part.flash_size // WORD_SIZE, dtype=np.uint8)
         self._unstable: dict[int, np.ndarray] = {}
+        self._damage = damage or Damage()
+        self._force_stuck(0, part.flash_size)
 
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes; bits of a half-erased page may differ from read to read."""
@@ -98,7 +120,9 @@ class Flash:
         if isinstance(operation, Erase):
             page = operation.address
             self.erase_counts[page // PAGE_SIZE] += 1
-            self._bytes[page : page + PAGE_SIZE] = ERASED
+            left = self._left_by_wear(page)
+            self._bytes[page : page + PAGE_SIZE] = left
+            self._force_stuck(page, page + PAGE_SIZE)
             self._writes[page // WORD_SIZE : (page + PAGE_SIZE) // WORD_SIZE] = 0
             self._unstable.pop(page, None)
             self.count += 1
@@ -122,6 +146,7 @@ class Flash:
     def poke(self, address: int, data: bytes) -> None:
         """Set bytes as a probe or a factory does: no bit rules, and the wear and write counts start afresh on pages touched."""
         self._bytes[address : address + len(data)] = np.frombuffer(data, dtype=np.uint8)
+        self._force_stuck(address, address + len(data))
         first, last = address // PAGE_SIZE, (address + len(data) - 1) // PAGE_SIZE
         self._writes[first * PAGE_SIZE // WORD_SIZE : (last + 1) * PAGE_SIZE // WORD_SIZE] = 0
         for page in range(first, last + 1):
@@ -133,7 +158,24 @@ class Flash:
 
     def _program(self, address: int, data: np.ndarray) -> None:
         self._bytes[address : address + len(data)] &= data
+        self._force_stuck(address, address + len(data))
         self._writes[address // WORD_SIZE : (address + len(data)) // WORD_SIZE] += 1
+
+    def _force_stuck(self, start: int, end: int) -> None:
+        """Stuck bits have their value whatever is done to them."""
+        for stuck in self._damage.stuck_bits:
+            if start <= stuck.address < end:
+                mask = 1 << stuck.bit
+                value = int(self._bytes[stuck.address])
+                self._bytes[stuck.address] = value | mask if stuck.value else value & ~mask
+
+    def _left_by_wear(self, page: int) -> np.ndarray | int:
+        """What an erase makes of a page: all ones, but on a worn page some bits stay as they were."""
+        if page not in self._damage.worn_pages:
+            return ERASED
+        dice = np.frombuffer(self._rng.randbytes(PAGE_SIZE * 8 * 2), dtype=np.uint16)
+        stays = np.packbits(dice < round(_WORN_SHARE * 65536))
+        return np.asarray(self._bytes[page : page + PAGE_SIZE] | ~stays)
 
     def _tear_word(self, address: int, data: bytes) -> None:
         """Some of the zeros have arrived, some have not.

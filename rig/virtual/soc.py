@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ from rig.ports import FlashOperation
 from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
-from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write
+from rig.virtual.flash import Damage, Erase, Flash, NvmcMisuse, Operation, StuckBit, Write
 from rig.virtual.pairing import Bond
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
@@ -58,6 +58,8 @@ class Soc:
     `code` is where the bootloader lies.  Whatever a bootloader leaves there is taken to be a working bootloader; when an application
     has changed it, the next reset finds nothing to run.
 
+    `stuck_bits` (address, bit, value) and `worn_pages` (addresses): see `rig.virtual.flash.Damage`.
+
     `approtect`: access port protection is on, so that a debugger cannot look at the memory (nRF52 PS, debug and trace, APPROTECT).
     """
 
@@ -71,6 +73,8 @@ class Soc:
     rng: random.Random
     radio_sync: bool = True
     approtect: bool = False
+    stuck_bits: Sequence[Mapping[str, int]] = ()
+    worn_pages: Sequence[int] = ()
     code: Region | None = None
     loads: Loads = field(default_factory=Loads)
     flash: Flash = field(init=False)
@@ -83,7 +87,8 @@ class Soc:
     """An exception that escaped from a bootloader or application class: a fault of the bench, not of the device."""
 
     def __post_init__(self) -> None:
-        self.flash = Flash(self.facts.part, rng=self.rng)
+        damage = Damage(stuck_bits=tuple(StuckBit(**bit) for bit in self.stuck_bits), worn_pages=frozenset(self.worn_pages))
+        self.flash = Flash(self.facts.part, rng=self.rng, damage=damage)
         self._start: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_timeout_s = 0.0

@@ -44,7 +44,7 @@ _DEFAULT_APPLICATION = {
 }
 _SERIAL_BAUDRATE = 115_200
 """Of the nRF5 SDK's serial bootloader examples."""
-_SOC_OPTIONS = frozenset({"approtect", "radio_sync"})
+_SOC_OPTIONS = frozenset({"approtect", "radio_sync", "stuck_bits", "worn_pages"})
 _SECTIONS = ("bootloader", "application", "power", "soc", "defects", "mishap")
 _STRANGERS_MV = 3000
 _SUPPLIES = ("ppk2", "switch")
