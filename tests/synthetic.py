@@ -12,6 +12,7 @@ from rig.journal import Journal
 from rig.model import (
     Acceptance,
     Board,
+    Fault,
     ImageFile,
     InstrumentSpec,
     Judgement,
@@ -19,7 +20,6 @@ from rig.model import (
     MemoryMap,
     Outcome,
     Phase,
-    Fault,
     Protocol,
     Region,
     Request,

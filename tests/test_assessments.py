@@ -217,6 +217,7 @@ ENCRYPTION = [
     Row(requirement="encryption.air", met=SILENT, words="was captured"),
     Row(requirement="encryption.flash", met=MET, words="none of 9", story=searched((0, 0), (0, 0))),
     Row(requirement="encryption.flash", met=VIOLATED, words="2 pieces", story=searched((2, 0), (0, 0))),
+    Row(requirement="encryption.flash", met=VIOLATED, words="2 pieces", story=searched((2, 0), keys_known=0)),
     Row(requirement="encryption.flash", met=VIOLATED, words="the key of the image", story=searched((0, 0), (0, 1))),
     Row(requirement="encryption.flash", met=SILENT, words="not searched"),
     Row(requirement="encryption.flash", met=SILENT, words="nothing to search it for", story=searched((0, 0), compared=0)),

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from rig.virtual.flash import Erase, Flash, NvmcMisuse, Write
+from rig.errors import ConfigError
+from rig.virtual.flash import Damage, Erase, Flash, NvmcMisuse, StuckBit, Write, damage_of
 from rig.virtual.parts import PAGE_SIZE, PARTS
 
 
@@ -102,3 +103,38 @@ def test_the_same_seed_tears_alike() -> None:
         flash.interrupt(Erase(address=0), 0.4)
         torn.append(flash.read(0, PAGE_SIZE))
     assert torn[0] == torn[1]
+
+
+def test_a_stuck_bit_keeps_its_value_through_erases_writes_and_the_probe() -> None:
+    damage = Damage(stuck_bits=(StuckBit(address=0x3000, bit=0, value=0), StuckBit(address=0x3001, bit=7, value=1)))
+    flash = Flash(PARTS["nrf52840"], rng=random.Random(7), damage=damage)
+    assert flash.read(0x3000, 2) == b"\xfe\xff"
+    flash.complete(Write(address=0x3000, data=b"\xff\x00\xff\xff"))
+    assert flash.read(0x3000, 2) == b"\xfe\x80"
+    flash.complete(Erase(address=0x3000))
+    assert flash.read(0x3000, 2) == b"\xfe\xff"
+    flash.poke(0x3000, b"\x01\x00")
+    assert flash.read(0x3000, 2) == b"\x00\x80"
+
+
+def test_an_erase_leaves_some_bits_of_a_worn_page_as_they_were() -> None:
+    flash = Flash(PARTS["nrf52840"], rng=random.Random(7), damage=Damage(worn_pages=frozenset({0x3000})))
+    for page in (0x3000, 0x4000):
+        flash.complete(Write(address=page, data=bytes(PAGE_SIZE)))
+        flash.complete(Erase(address=page))
+    left = sum(byte != 0xFF for byte in flash.read(0x3000, PAGE_SIZE))
+    assert 10 <= left <= 80, "about one bit in a thousand"
+    assert flash.read(0x4000, PAGE_SIZE) == b"\xff" * PAGE_SIZE
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stuck_bits": [{"address": 0x3000}]}, "address, bit"),
+        ({"stuck_bits": [{"address": 0x3000, "bit": 8, "value": 0}]}, "no bit 8"),
+        ({"worn_pages": [0x3001]}, "no page"),
+    ],
+)
+def test_damage_that_no_flash_can_have_is_refused(options: dict[str, list[object]], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        damage_of(PARTS["nrf52840"], **options)  # type: ignore[arg-type]

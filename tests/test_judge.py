@@ -11,11 +11,11 @@ from rig.judge import judge
 from rig.model import (
     Event,
     Expectation,
+    Fault,
     ImageFile,
     Limits,
     Outcome,
     Phase,
-    Fault,
     Protocol,
     Request,
     Trial,

@@ -141,6 +141,25 @@ def test_what_most_scenarios_prove_along_the_way_says_not_what_they_are_about(tm
     assert all("recovery.user-data" in one.proves for one in planted.scenarios), "it is still asked"
 
 
+def test_a_file_that_spoils_in_many_ways_counts_once(tmp_path: Path) -> None:
+    """Its many scenarios do not make what it is about something that is asked everywhere."""
+    about = {"plain": "signing.genuine", "lower": "versions.lower", "stranger": "channel.stranger"}
+    texts = {name: scenario(name, requirement) for name, requirement in about.items()}
+    spoilt = scenario("unsigned", "signing.unsigned", "expect: refused\n")
+    new = "{build: {version: 1.1.0, size: 64 KiB}"
+    texts["unsigned"] = edited(spoilt, new, f"{new}, spoil: [unsigned, hash-only]")
+
+    planted, _ = plant(loaded(tmp_path, texts), short=True, only=("M06",))
+
+    assert [one.name for one in planted.scenarios] == ["plain", "unsigned-unsigned", "unsigned-hash-only"]
+
+
+def test_a_suite_of_one_file_is_about_what_that_proves(tmp_path: Path) -> None:
+    planted, _ = plant(loaded(tmp_path, {"plain": scenario("plain", "signing.genuine")}), short=True, only=("M25",))
+
+    assert [one.name for one in planted.scenarios] == ["plain"]
+
+
 def test_only_the_defects_that_were_asked_for_are_planted(configuration: Configuration) -> None:
     planted, defects = plant(configuration, short=False, only=("M25",))
 

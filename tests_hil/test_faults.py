@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rig.errors import ConfigError
-from rig.model import Event, Judgement, Verdict
+from rig.model import Event, Judgement, Outcome, Verdict
 from rig.store import Campaign
 from tests_hil.campaigns import boards_file, plan_campaign, run_campaign, scenario_file
 
@@ -170,3 +170,10 @@ def test_a_programme_that_the_bench_cannot_perform_is_refused_with_its_place(
 def test_a_programme_that_makes_no_sense_is_refused(tmp_path: Path, fault: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         plan_campaign(tmp_path, scenario_file(tmp_path, faults=[fault]), surrounded(tmp_path))
+
+
+def test_a_device_with_a_stuck_bit_in_its_staging_area_keeps_the_old_image(tmp_path: Path) -> None:
+    bits = [{"address": 0x83000 + 0x800 + 4 * word, "bit": bit, "value": 0} for word in range(8) for bit in range(8)]
+    boards = boards_file(tmp_path, only="nrf52840", soc={"stuck_bits": bits})
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path), boards)
+    assert (judgement.verdict, judgement.outcome) == (Verdict.FAIL, Outcome.STUCK_ON_OLD), judgement.reason

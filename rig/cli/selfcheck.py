@@ -79,6 +79,9 @@ def _check(
     for name, part, planted in (("good", good, {}), ("bad", bad, defects)):
         if part.scenarios:
             rows += _run(_campaign(part, folder, root / folder.name / name), planted, jobs)
+        else:
+            assert good.scenarios[0].product is not None  # bound when it was loaded
+            rows += check.matrix(good.scenarios[0].product, (), {}, planted)
     _show(folder.name, rows)
     (root / folder.name / _MATRIX).write_text(json.dumps([_as_json(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     return rows

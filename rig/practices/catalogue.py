@@ -117,6 +117,10 @@ _ALL = (
         after=_PLAIN,
     ),
     _one("recovery.refusal", "After an image that it refused the device serves and takes a good one.", assess.survives_refusal, after=_PLAIN),
+    _one(
+        "recovery.unverified", "An image that was not verified to the end is never started, whatever interrupts.", assess.image_refused,
+        when.with_secure_dfu,
+    ),
     _one("recovery.user-data", "An update leaves the user's data alone.", assess.user_data_kept),
     _one(
         "recovery.kept", "A new image that runs and does its work is kept.", assess.genuine_image_kept,
@@ -147,7 +151,7 @@ _ALL = (
     # -------------------------------------------------------------------------------------------------------- 7 timely
     _one(
         "timely.update", "An undisturbed update takes no longer than promised.", assess.update_in_time,
-        when.with_budget("update_s", "limit for the update time"), after=_PLAIN,
+        when.with_budget("update_s", "limit for the update time"), after=(*_PLAIN, "recovery.wear"),
     ),
     _one("timely.link", "The link holds while the device erases flash.", assess.link_holds, after=("channel.owner",)),
     # ------------------------------------------------------------------------------------------------------ 8 downtime

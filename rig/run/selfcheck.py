@@ -131,8 +131,10 @@ def plant(
 
 def _asked_everywhere(scenarios: Sequence[Scenario]) -> set[str]:
     """Requirements that so many scenarios prove along the way that they say nothing of what a scenario is about."""
-    count = Counter(name for scenario in scenarios for name in scenario.proves)
-    return {name for name, number in count.items() if number > _EVERYWHERE * len(scenarios)}
+    asked = {(scenario.file, name) for scenario in scenarios for name in scenario.proves}  # a file makes one for each way of spoiling
+    files = {scenario.file for scenario in scenarios}
+    count = Counter(name for _, name in asked)
+    return {name for name, number in count.items() if number > max(1, _EVERYWHERE * len(files))}
 
 
 def _concerns(particular: Collection[str], defect: KnownBad) -> bool:

@@ -9,10 +9,12 @@ some bits read differently from one read to the next.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rig.errors import ConfigError
 from rig.virtual.parts import PAGE_SIZE, WORD_SIZE, Part
 
 ERASED = 0xFF
@@ -62,6 +64,25 @@ class Damage:
 
     stuck_bits: tuple[StuckBit, ...] = ()
     worn_pages: frozenset[int] = frozenset()
+
+
+def damage_of(part: Part, stuck_bits: Sequence[Mapping[str, int]] = (), worn_pages: Sequence[int] = ()) -> Damage:
+    """The damage that a boards file describes.
+
+    Raises:
+        ConfigError: a bit is not described by address, bit and value, or lies outside the flash; or a page is none of it.
+    """
+    try:
+        stuck = tuple(StuckBit(**bit) for bit in stuck_bits)
+    except TypeError:
+        raise ConfigError("stuck_bits: each needs address, bit (0 to 7) and value (0 or 1)") from None
+    for bit in stuck:
+        if not (0 <= bit.address < part.flash_size and 0 <= bit.bit <= 7 and bit.value in (0, 1)):
+            raise ConfigError(f"stuck_bits: there is no bit {bit.bit} of value {bit.value} at 0x{bit.address:x}")
+    for page in worn_pages:
+        if page % PAGE_SIZE or not 0 <= page < part.flash_size:
+            raise ConfigError(f"worn_pages: 0x{page:x} is no page of the flash")
+    return Damage(stuck_bits=stuck, worn_pages=frozenset(worn_pages))
 
 
 class Flash:

@@ -19,7 +19,7 @@ from rig.ports import FlashOperation
 from rig.virtual.air import Air
 from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
-from rig.virtual.flash import Damage, Erase, Flash, NvmcMisuse, Operation, StuckBit, Write
+from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write, damage_of
 from rig.virtual.pairing import Bond
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
@@ -87,8 +87,7 @@ class Soc:
     """An exception that escaped from a bootloader or application class: a fault of the bench, not of the device."""
 
     def __post_init__(self) -> None:
-        damage = Damage(stuck_bits=tuple(StuckBit(**bit) for bit in self.stuck_bits), worn_pages=frozenset(self.worn_pages))
-        self.flash = Flash(self.facts.part, rng=self.rng, damage=damage)
+        self.flash = Flash(self.facts.part, rng=self.rng, damage=damage_of(self.facts.part, self.stuck_bits, self.worn_pages))
         self._start: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_timeout_s = 0.0

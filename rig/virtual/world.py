@@ -25,6 +25,7 @@ from rig.virtual.clock import VirtualTimeLoop
 from rig.virtual.cpu import Application, BoardFacts, Bootloader
 from rig.virtual.defects import planted
 from rig.virtual.endpoints import CURRENT_ENDPOINTS
+from rig.virtual.flash import damage_of
 from rig.virtual.mishaps import ProbeTrouble, Strange, Surrounded, planned
 from rig.virtual.parts import PAGE_SIZE, PARTS
 from rig.virtual.power import PowerNode
@@ -207,6 +208,8 @@ def _check_soc(board: Board) -> None:
     unknown = sorted(_section(board, "soc").keys() - _SOC_OPTIONS)
     if unknown:
         raise ConfigError(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_SOC_OPTIONS))}")
+    options = _section(board, "soc")
+    damage_of(PARTS[board.soc], options.get("stuck_bits", ()), options.get("worn_pages", ()))
 
 
 def _build_supply(board: Board, wires: Wires, power: PowerNode) -> VirtualPpk2 | VirtualSwitch:

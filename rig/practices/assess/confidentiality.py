@@ -9,12 +9,12 @@ from rig.practices.requirement import Assessment, Case
 def nothing_plain_in_flash(case: Case) -> Assessment:
     """Neither the old nor the new image, nor a key, lies readable outside the place that runs."""
     seen = case.of("encryption.flash")
-    if not seen or not seen[-1].data["compared"] or not seen[-1].data["keys_known"]:
-        return undecided("the flash was not searched, or there was nothing to search it for")
     plain, keys = sum(event.data["plain"] for event in seen), sum(event.data["keys"] for event in seen)
     if plain or keys:
         what = f"{plain} pieces of firmware in clear" if plain else "the key of the image"
         return violated(f"{what} lie outside the slot that runs", seen)
+    if not seen or not seen[-1].data["compared"] or not seen[-1].data["keys_known"]:
+        return undecided("the flash was not searched, or there was nothing to search it for")
     return met(f"none of {seen[-1].data['compared']} pieces of the firmware lies outside the slot that runs", seen)
 
 

@@ -40,7 +40,8 @@ def refusal_reported(case: Case) -> Assessment:
     new = _added(before.data["entries"], after.data["entries"]) if before and after else []
     if after is not None and any(re.search(case.product.signals.log_failure, entry) for entry in new):
         return met(f"the log tells it: {new[-1]}", [after])
-    return violated("the image was refused without a word to whoever had offered it", case.of("log.read"))
+    reason = "the image was refused without a word to whoever had offered it"
+    return Assessment(met=False, reason=reason, because=tuple(event.seq for event in case.of("log.read")) or case.judgement.because)
 
 
 def log_kept(case: Case) -> Assessment:

@@ -52,7 +52,8 @@ class KeysInLogs(Examination):
 
     async def inspect(self) -> None:
         printed, keys = bytes(self.scene.printed), _keys(self.scene)
-        hits = sum(form in printed.lower() for key in keys for form in (key, key.hex().encode(), key.hex(" ").encode()))
+        text = printed.lower()  # hexadecimal in either case; the bytes of a key must stay as they are
+        hits = sum(key in printed or key.hex().encode() in text or key.hex(" ").encode() in text for key in keys)
         self.scene.emit("encryption.console", octets=len(printed), keys_known=len(keys), hits=hits)
 
 
