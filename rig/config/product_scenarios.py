@@ -8,10 +8,10 @@ from dataclasses import replace
 from rig.config.boards import BoardsFile
 from rig.errors import ConfigError, Problem
 from rig.formats.test_key import SignatureAlgorithm
-from rig.model import Board, Expectation
+from rig.model import Board, Expectation, Phase
 from rig.practices import REQUIREMENTS, Applies
 from rig.product import ChannelSecurity, Encryption, Product
-from rig.scenario import ImageBuild, ImageChoice, Images, ImageSource, Scenario
+from rig.scenario import FaultShare, ImageBuild, ImageChoice, Images, ImageSource, Scenario
 
 _FIRST_COUNTER = 1
 """Security counter of images that say nothing of their own, where the product has one."""
@@ -20,15 +20,26 @@ _FIRST_COUNTER = 1
 def bind(scenarios: Sequence[Scenario], product: Product) -> tuple[Scenario, ...]:
     """The scenarios that have something to say about `product`, with their images made as the product's are.
 
-    Of what a scenario proves, only that remains which applies.  A scenario that proves nothing in particular stays.
+    Of what a scenario proves, only that remains which applies.  What it names first is what it is about: where that does not apply, the
+    scenario is left out.  A scenario that proves nothing in particular stays.
     """
     bound = []
     for scenario in scenarios:
         proves = tuple(name for name in scenario.proves if REQUIREMENTS[name].applies(product).applies is Applies.YES)
         needs_way_back = scenario.expect is Expectation.ROLLED_BACK and not product.rolls_back
-        if scenario.protocol.value == product.protocol and (proves or not scenario.proves) and not needs_way_back:
-            bound.append(replace(scenario, proves=proves, product=product, images=_images(scenario.images, product)))
+        if scenario.protocol.value == product.protocol and proves[:1] == scenario.proves[:1] and not needs_way_back:
+            images, faults = _images(scenario.images, product), _faults(scenario.faults, product)
+            bound.append(replace(scenario, proves=proves, product=product, images=images, faults=faults))
     return tuple(bound)
+
+
+def _faults(faults: tuple[FaultShare, ...], product: Product) -> tuple[FaultShare, ...]:
+    """Without those that wait for a confirmation, where the product installs for good and nobody confirms anything."""
+    if product.rolls_back:
+        return faults
+    return tuple(
+        share for share in faults if all(fault.trigger.phase is not Phase.CONFIRM for fault in share.programme)
+    )
 
 
 def _images(images: Images, product: Product) -> Images:
