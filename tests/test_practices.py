@@ -149,7 +149,7 @@ def test_all_that_a_product_promises_applies() -> None:
     assert set(other.values()) == {Applies.NO}
     assert set(other) == {
         "signing.debug", "signing.stored", "channel.subscribed", "channel.idle", "versions.hardware", "versions.softdevice",
-        "versions.replay", "logging.code", "logging.receipts", "awareness.name",
+        "versions.replay", "recovery.unverified", "logging.code", "logging.receipts", "awareness.name",
     }  # fmt: skip
 
 

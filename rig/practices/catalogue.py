@@ -117,16 +117,16 @@ _ALL = (
         after=_PLAIN,
     ),
     _one("recovery.refusal", "After an image that it refused the device serves and takes a good one.", assess.survives_refusal, after=_PLAIN),
-    _one(
-        "recovery.unverified", "An image that was not verified to the end is never started, whatever interrupts.", assess.image_refused,
-        when.with_secure_dfu,
-    ),
     _one("recovery.user-data", "An update leaves the user's data alone.", assess.user_data_kept),
     _one(
         "recovery.kept", "A new image that runs and does its work is kept.", assess.genuine_image_kept,
         after=("channel.owner", "signing.genuine"),
     ),
     _one("recovery.stored", "What the device acknowledges is in its flash, however fast it comes.", assess.update_survives, after=("signing.genuine",)),
+    _one(
+        "recovery.unverified", "An image that was not verified to the end is never started, whatever interrupts.", assess.image_refused,
+        when.with_secure_dfu,
+    ),
     _one("recovery.resume", "An interrupted transfer is resumed without a gap.", assess.resumed_without_gap, after=_PLAIN),
     _one(
         "recovery.no-image", "Without a valid image the bootloader offers an update or says so.", assess.says_when_empty,
