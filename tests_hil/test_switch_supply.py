@@ -57,7 +57,8 @@ def test_back_powering_is_found_out_without_anybody_watching_vdd(tmp_path: Path)
 
     (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[cut]), boards)
 
-    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.verdict is Verdict.ERROR
+    assert "while its power is off" in judgement.reason
     assert not judgement.fault_proved
 
 

@@ -138,7 +138,7 @@ class DfuFlow(Flow):
     @property
     def _tells_apart(self) -> bool:
         """Whether the version that the device tells says which image runs."""
-        return self._trial.old.version != self._trial.new.version
+        return self._trial.old.version != self._trial.new.version or self._trial.old == self._trial.new
 
     async def _advance_by_wire(self, port: str, application: Advertisement, image: ImageFile, *, after_install: bool) -> bool:
         """The version still comes over the air; the update goes over the serial port, after a pin reset into DFU mode."""
