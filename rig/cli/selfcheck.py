@@ -41,8 +41,8 @@ def selfcheck(products: Sequence[Path], suite: str, *, short: bool, only: str, t
     """Run the practice suite on the good boards of each PRODUCT, and on the same boards with one planted defect each.
 
     PRODUCT is a folder with product.yaml and boards.yaml; default: every such folder under products/.  Each defect is planted once for
-    each protocol, on the first board that can have it.  It is caught when trials FAIL and blame the practice that it violates; a trial
-    that only times out catches nothing.
+    each protocol, on the first board that can have it, and meets the scenarios until one convicts it.  It is caught when a trial FAILs
+    and blames the practice that it violates; a trial that only times out catches nothing.
 
     Exit code: 0 the good boards pass and every defect is caught and blamed rightly, 1 not so, 2 the rig could not tell, 3 usage.
 
@@ -103,7 +103,10 @@ def _campaign(configuration: Configuration, folder: Path, out: Path) -> Campaign
 def _run(campaign: Campaign, bad: Mapping[str, KnownBad], jobs: int | None) -> list[Row]:
     click.echo(f"{campaign.path}: {len(campaign.plan.trials)} trials on {len(campaign.plan.boards)} boards")
     with Session(campaign) as session, Progress(campaign, quiet=bool(bad)) as progress:
-        CampaignRun(session=session, jobs=jobs or os.cpu_count() or 1, progress=progress.advance).run()
+        enough = check.convicts if bad else lambda _judgement: False
+        CampaignRun(
+            session=session, jobs=jobs or os.cpu_count() or 1, progress=progress.advance, has_seen_enough=enough
+        ).run()
     judgements = {record.trial.id: record.judgement for record in campaign.records() if record.judgement}
     product = next(trial.product for trial in campaign.plan.trials if trial.product)
     return list(check.matrix(product, campaign.plan.trials, judgements, bad))

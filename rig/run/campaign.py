@@ -54,6 +54,8 @@ class CampaignRun:
     session: Session
     jobs: int
     progress: Callable[[Judgement], None]
+    has_seen_enough: Callable[[Judgement], bool] = lambda _judgement: False
+    """Whether the board needs no further trials after this one; those that remain stay planned."""
     rescued: Callable[[Recovery], None] = lambda _recovery: None
     _lanes: dict[str, _Lane] = field(default_factory=dict)
     _workers: list[_Worker] = field(default_factory=list)
@@ -178,6 +180,8 @@ class CampaignRun:
     def _store(self, judgement: Judgement, lane: _Lane) -> None:
         self.session.record(judgement)
         self.progress(judgement)
+        if self.has_seen_enough(judgement):
+            lane.trials.clear()
         if judgement.verdict is not Verdict.ERROR:
             lane.lost_in_a_row = 0
             return

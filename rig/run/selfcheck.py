@@ -105,7 +105,7 @@ def plant(
 ) -> tuple[Configuration, Mapping[str, KnownBad]]:
     """`configuration` with bad boards in place of the good ones, and the defects by the names of their boards.
 
-    Each defect is planted once, on the first board that can have it.
+    Each defect is planted once, on the first board that can have it; the plain update comes first.
     Each scenario runs with all its trials on each of them.  `short` leaves to each board the scenarios that concern its practices, and
     those that every other builds on.  `only` takes these defects and no others; those in `done` are left out.
     """
@@ -124,6 +124,7 @@ def plant(
         if names:
             selection = replace(scenario.boards, names=names)
             scenarios.append(replace(scenario, boards=selection, trials=scenario.trials * len(names)))
+    scenarios.sort(key=lambda scenario: _PLAIN_UPDATE not in scenario.proves)  # what no other blame stands without comes first
     boards = replace(configuration.boards, boards=tuple(bad for _, bad, _ in planted.values()))
     defects = {bad.name: defect for _, bad, defect in planted.values()}
     return replace(configuration, boards=boards, scenarios=tuple(scenarios)), defects
@@ -141,6 +142,11 @@ def _concerns(particular: Collection[str], defect: KnownBad) -> bool:
     """Whether a scenario that is about these requirements tests what the defect violates, or the plain update that all blame needs."""
     practices = {REQUIREMENTS[name].practice for name in particular}
     return bool(practices & set(defect.practices)) or _PLAIN_UPDATE in particular
+
+
+def convicts(judgement: Judgement) -> bool:
+    """Whether a bad board has shown its defect, so that its other trials have nothing to add."""
+    return judgement.verdict is Verdict.FAIL and any(finding.met is False for finding in judgement.findings)
 
 
 def matrix(
