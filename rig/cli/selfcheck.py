@@ -32,7 +32,7 @@ _MARKS = {Caught.RIGHT: "green", Caught.WRONG: "red", Caught.NOT: "red", Caught.
 @click.command(short_help="Prove that the practice suite catches every known-bad device.")
 @click.argument("products", nargs=-1, metavar="[PRODUCT…]", type=click.Path(path_type=Path))
 @click.option("--suite", default="practices", show_default=True, metavar="NAME", help="The scenarios.")
-@click.option("--short", is_flag=True, help="Give each defect only the scenarios that concern it.")
+@click.option("--short", is_flag=True, help="Give each defect only the scenarios that concern it, and share one run of the suite among the good boards.")
 @click.option("--only", metavar="ID,…", default="", help="Only these defects, for instance M25,M47.")
 @click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How often the good boards run the suite.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the campaigns.  Default: reports/DATE-TIME-selfcheck.")
@@ -63,7 +63,8 @@ def selfcheck(products: Sequence[Path], suite: str, *, short: bool, only: str, t
         done = planted.setdefault(configuration.scenarios[0].protocol, set())
         bad_ones, defects = check.plant(configuration, short=short, only=chosen, done=done)
         done |= {defect.id for defect in defects.values()}
-        rows += _check(folder, root, check.repeated(configuration, times), bad_ones, defects, jobs)
+        good = configuration if short and times == 1 else check.repeated(configuration, times)
+        rows += _check(folder, root, good, bad_ones, defects, jobs)
     missing = set(chosen) - {row.defect.id for row in rows if row.defect}
     if missing:
         raise ConfigError(f"no bench of these products can plant {', '.join(sorted(missing))}")
