@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,9 @@ def test_module_sizes() -> None:
     """A module that outgrows 450 lines becomes a package of the same name."""
     large = {str(path.relative_to(PACKAGE)): n for path in files() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 450}
     assert not large
+
+
+def test_a_command_does_not_wait_for_what_only_reports_need() -> None:
+    code = "import sys, rig.cli; print([name for name in ('pandas', 'scipy', 'statsmodels', 'bumble') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert found.stdout.strip() == "[]"

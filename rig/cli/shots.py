@@ -16,7 +16,6 @@ from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
 from rig.model import Aim, Judgement, Verdict
 from rig.plan import Aiming, next_aims
-from rig.report.statistics.proportions import interval
 from rig.run import again
 from rig.run.rounds import Rounds
 from rig.run.shrink import Shrinking, describe, describe_operation
@@ -75,6 +74,8 @@ def _tell_rate(original: Judgement | None, results: Sequence[Judgement]) -> int:
         agreed = sum((judgement.verdict, judgement.outcome) == (original.verdict, original.outcome) for judgement in told)
         click.echo(f"{agreed} of {len(results)} ended as in the campaign: {original.verdict} {original.outcome}")
         if len(told) > 1:
+            from rig.report.statistics.proportions import interval  # noqa: PLC0415 - pandas and scipy; other commands need not wait
+
             low, high = interval(agreed, len(told))
             click.echo(f"it reproduces in {agreed / len(told):.0%} of the shots that tell ({low:.1%} to {high:.1%} with 95 % confidence)")
     if original is None or len(told) < len(results):
