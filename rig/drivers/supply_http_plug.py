@@ -7,17 +7,15 @@ some hundred milliseconds that nobody can predict, so nothing can be aimed.  Sou
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from rig.drivers.http_get import NotHttp, get, split_host
+from rig.drivers.outlet import Outlet
 from rig.errors import ConfigError, InstrumentError
-from rig.ports import SupplyCapability, SupplyTrace
 
 _LIMIT_S = 5.0
 """For one request, from the connection to the last byte."""
@@ -65,11 +63,8 @@ DIALECTS = {
 }
 
 
-class HttpPlugSupply:
+class HttpPlugSupply(Outlet):
     """`rig.ports.PowerSupply` on one output of a plug.
-
-    `on` returns the moment before the request and `off` the moment after its answer, so that a boot never seems to come before its
-    power nor a sign of life after its cut.  Entering and leaving switch the output off.
 
     Args:
         owner: the board that the plug feeds.
@@ -81,64 +76,17 @@ class HttpPlugSupply:
         ConfigError: no such kind, or the port is no port.
     """
 
-    capabilities: frozenset[SupplyCapability] = frozenset()
+    passes_on = "a plug switches whatever it is plugged into"
 
     def __init__(self, *, owner: str, kind: str, host: str, channel: int = 0) -> None:
-        self._name = f"{owner}.supply"
+        super().__init__(owner=owner)
         if kind not in DIALECTS:
             raise ConfigError(f"{self._name}: no kind {kind!r}; known: {', '.join(DIALECTS)}")
         self._address = split_host(host, owner=self._name)
         self._dialect = DIALECTS[kind]
         self._kind, self._host, self._channel = kind, host, channel
-        self._is_open = False
-
-    async def __aenter__(self) -> Self:
-        self._is_open = True
-        try:
-            await self.off()
-        except BaseException:
-            self._is_open = False
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self.off()
-        except InstrumentError:
-            if error is None:
-                raise
-        finally:
-            self._is_open = False
-
-    async def set_voltage(self, millivolts: int) -> None:
-        """Refused always.
-
-        Raises:
-            InstrumentError: a plug switches whatever it is plugged into.
-        """
-        reason = f"cannot set {millivolts} mV: a plug switches whatever it is plugged into"
-        raise InstrumentError(self._name, reason, hint="use a supply that can, for instance a ppk2, or leave the voltage alone")
-
-    async def on(self) -> float:
-        started_s = asyncio.get_running_loop().time()
-        await self._switch(on=True)
-        return started_s
-
-    async def off(self) -> float:
-        await self._switch(on=False)
-        return asyncio.get_running_loop().time()
-
-    async def record(self) -> None:
-        """Without effect: what a plug measures is the mains."""
-
-    async def stop_recording(self) -> SupplyTrace:
-        return SupplyTrace(start_s=asyncio.get_running_loop().time(), step_s=1e-6, current_ua=(), logic=b"")
 
     async def _switch(self, *, on: bool) -> None:
-        if not self._is_open:
-            raise InstrumentError(self._name, "is not open", hint="enter the supply before using it")
         await self._get(self._dialect.switch(self._channel, on))
         path = self._dialect.query(self._channel)
         answer = await self._get(path)

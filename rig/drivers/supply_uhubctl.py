@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from types import TracebackType
-from typing import Self
 
+from rig.drivers.outlet import Outlet
 from rig.errors import InstrumentError
-from rig.ports import SupplyCapability, SupplyTrace
 
 _PROGRAM = "uhubctl"
 _LIMIT_S = 10.0
@@ -43,7 +41,7 @@ def parse_status(output: str, port: int) -> dict[str, bool]:
     return found
 
 
-class UhubctlSupply:
+class UhubctlSupply(Outlet):
     """`rig.ports.PowerSupply` on one port of a USB hub.
 
     `on` returns the moment before the tool was started and `off` the moment after it had ended, so that a boot never seems to come
@@ -55,60 +53,13 @@ class UhubctlSupply:
         port: number of the port on that hub, from 1.
     """
 
-    capabilities: frozenset[SupplyCapability] = frozenset()
+    passes_on = "the port of a USB hub has 5 V or nothing"
 
     def __init__(self, *, owner: str, location: str, port: int) -> None:
-        self._name = f"{owner}.supply"
+        super().__init__(owner=owner)
         self._location, self._port = location, port
-        self._is_open = False
-
-    async def __aenter__(self) -> Self:
-        self._is_open = True
-        try:
-            await self.off()
-        except BaseException:
-            self._is_open = False
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self.off()
-        except InstrumentError:
-            if error is None:
-                raise
-        finally:
-            self._is_open = False
-
-    async def set_voltage(self, millivolts: int) -> None:
-        """Refused always.
-
-        Raises:
-            InstrumentError: a hub's port has 5 V and nothing else.
-        """
-        reason = f"cannot set {millivolts} mV: the port of a USB hub has 5 V or nothing"
-        raise InstrumentError(self._name, reason, hint="use a supply that can, for instance a ppk2, or leave the voltage alone")
-
-    async def on(self) -> float:
-        started_s = asyncio.get_running_loop().time()
-        await self._switch(on=True)
-        return started_s
-
-    async def off(self) -> float:
-        await self._switch(on=False)
-        return asyncio.get_running_loop().time()
-
-    async def record(self) -> None:
-        """Without effect: a hub measures nothing."""
-
-    async def stop_recording(self) -> SupplyTrace:
-        return SupplyTrace(start_s=asyncio.get_running_loop().time(), step_s=1e-6, current_ua=(), logic=b"")
 
     async def _switch(self, *, on: bool) -> None:
-        if not self._is_open:
-            raise InstrumentError(self._name, "is not open", hint="enter the supply before using it")
         wanted = "on" if on else "off"
         await self._run("-a", wanted)
         output = await self._run()
