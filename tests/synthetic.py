@@ -297,7 +297,7 @@ class _Actor:
 
     def _cut(self, phase: str, operation: int, *, proved: bool) -> None:
         started = self.clock.time_s
-        self.journal.emit("inject", "fault.requested", n=1, phase=phase)
+        self.journal.emit("inject", "fault.requested", n=1, phase=phase, command_t_ns=self.journal.t_ns(started))
         trace = SupplyTrace(start_s=started, step_s=1e-5, current_ua=[4000.0] * 20 + [0.0] * 60, logic=b"\x01" * 20 + b"\x00" * 60)
         self.clock.time_s += 1.505
         file = self.attempt.save_trace("supply-1", trace)

@@ -123,6 +123,16 @@ def test_boards_outcomes_and_timings_add_up(held: Campaign, page: Page) -> None:
     assert page.row("install", wanted[1])[:5] == wanted
 
 
+def test_how_long_the_supply_takes_is_measured_on_proved_cuts(tmp_path: Path) -> None:
+    """These supplies see VDD low 0.2 ms after the command, always; a cut that was not proved does not count."""
+    campaign = synthetic.campaign(tmp_path, trials=12, endings={3: UNPROVED, 4: UNPROVED})
+    found = page_of(campaign)
+    for board in campaign.plan.boards:
+        mine = [r for r in campaign.records() if r.trial.board == board.name and r.trial.fault and r.judgement and r.judgement.fault_proved]
+        times = ["0.20 ms", "0.00 ms", "0.20 ms", "0.20 ms"]
+        assert found.row(board.name, board.supply.driver) == [board.name, board.supply.driver, str(len(mine)), *times, words.DASH]
+
+
 def test_the_map_has_a_mark_for_every_failure_and_leads_to_it(held: Campaign, page: Page) -> None:
     failed = {
         str(judgement["trial"]) for judgement in judgements(held) if judgement["verdict"] == "FAIL" and judgement["fault_proved"]

@@ -17,6 +17,7 @@ from rig.accept import Word as Accepted
 from rig.gates import Gates
 from rig.model import Json, Protocol
 from rig.report import breakdown, cutmap, interference, scorecard, trend, words
+from rig.report.edges import LATEST, edges
 from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argument
 from rig.report.figures import ShareAxis
 from rig.report.gating import GateResult
@@ -226,6 +227,8 @@ class _Page:
         trials = self.stock.trials
         return {
             "lost": self.teller.lost(_LISTED),
+            "edges": edges(self.stock),
+            "latest": LATEST,
             "pending": int(trials["verdict"].isna().sum()),
             "interrupted": self._interrupted(),
             "bound_if_lost": bound_if_lost(self.stock),
@@ -299,6 +302,7 @@ def _template() -> Template:
         "percent": words.percent,
         "at_most": words.at_most,
         "seconds": words.seconds,
+        "milliseconds": words.milliseconds,
         "signed_seconds": words.signed_seconds,
         "signed_percent": words.signed_percent,
         "phase": words.phase,

@@ -83,6 +83,11 @@ def seconds(value: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def milliseconds(value: float | None) -> str:
+    """A short duration to 10 µs: ``9.17 ms``; a dash for none."""
+    return DASH if value is None else f"{value * 1000:.2f} ms"
+
+
 def offset(nanoseconds: int) -> str:
     """A signed time relative to an instant: ``+41 µs``, ``-0.912 s`` with a true minus sign."""
     size, sign = abs(nanoseconds), "\N{MINUS SIGN}" if nanoseconds < 0 else "+"
