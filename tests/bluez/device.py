@@ -175,6 +175,7 @@ class Device:
         client, attribute = self._at(path)
         if isinstance(attribute, BleakGATTDescriptor):
             return bytes(await self._secured(lambda: client.read_gatt_descriptor(attribute)))
+        await self._commands.join()  # commands go first
         value = bytes(await self._secured(lambda: client.read_gatt_char(attribute)))
         self._tree.change(path, CHARACTERISTIC, Value=Variant("ay", value))  # which a subscriber takes for a notification
         return value
