@@ -5,6 +5,7 @@ The stand-ins of pynrfjprog, pyOCD and nrfutil (tests/stand_ins) act on it; a te
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 REPOSITORY = Path(__file__).parents[1]
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -196,16 +198,23 @@ class Board:
                     file.write(bytes(old & new for old, new in zip(there[start : start + 4], data[start : start + 4], strict=True)))
 
     # -------------------------------------------------------------------------------------------------------------- RTT
+    @contextmanager
+    def _rtt_buffer(self) -> Iterator[IO[bytes]]:
+        """The buffer, for one process at a time."""
+        with (self._folder / "rtt").open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
     def print_rtt(self, data: bytes) -> None:
-        self.append("rtt", data)
+        with self._rtt_buffer() as file:
+            file.write(data)
 
     def take_rtt(self) -> bytes:
-        path = self._folder / "rtt"
-        if not path.exists():
-            return b""
-        taken = path.rename(self._folder / "taken").read_bytes()
-        (self._folder / "taken").unlink()
-        return taken
+        with self._rtt_buffer() as file:
+            file.seek(0)
+            taken = file.read()
+            file.truncate(0)
+            return taken
 
 
 def _ficr() -> bytes:

@@ -45,6 +45,7 @@ FENCED = {
     "pydantic": {"config"},
     "apsw": {"store"},
     "bleak": {"drivers", "virtual"},
+    "dbus_fast": {"drivers"},
     "bumble": {"drivers", "virtual"},
     "serial": {"drivers", "virtual", "doctor"},
     "smpclient": {"ota"},

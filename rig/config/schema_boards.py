@@ -172,7 +172,7 @@ class BleakRadio(Strict):
     pair: bool = False
     """Whether to pair with the device before anything else; false when left out."""
     passkey: Annotated[int, Field(ge=0, le=999_999)] | None = None
-    """What the device shows when it pairs, 0 to 999999; not with BlueZ."""
+    """What the device shows when it pairs, 0 to 999999."""
 
     @model_validator(mode="after")
     def _patient(self) -> BleakRadio:

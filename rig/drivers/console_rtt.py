@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from rig.drivers.probe_process import NoTargetVoltage
-from rig.drivers.rtt_source import RttSource, source_of
+from rig.drivers.rtt_source import RttSource, claim, release, source_of
 from rig.errors import InstrumentError
 
 _EVERY_S = 0.01
@@ -45,6 +45,9 @@ class RttConsole:
         self._left = asyncio.Event()
 
     async def __aenter__(self) -> Self:
+        """Raises `InstrumentError` while another console listens to the board."""
+        if not claim(self._owner):
+            raise InstrumentError(self._name, "another console listens to this board's RTT", hint="close it first")
         self._failure = self._out_of_reach = None
         self._left.clear()
         self._looking = asyncio.get_running_loop().create_task(self._look(), name=f"read {self._name}")
@@ -56,6 +59,7 @@ class RttConsole:
         self._left.set()
         if self._looking is not None:
             await self._looking  # not cancelled: a call that is given up costs the probe
+        release(self._owner)
         if error is None and self._failure is not None:
             raise self._failure
 

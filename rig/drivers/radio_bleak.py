@@ -1,8 +1,9 @@
 """The rig's BLE central, on the bleak library.
 
 `adapter` chooses the radio: a BlueZ adapter such as ``hci0`` (None for the system's first), or ``scheme`` or ``scheme:rest`` for one of
-`ADAPTERS`, an HCI controller that the rig drives itself with bumble.  Only on the latter can the rig choose connection parameters, type
-in a passkey, know why a link ended, and capture HCI traffic.  With BlueZ run ``btmon -w FILE`` beside the rig for a capture.
+`ADAPTERS`, an HCI controller that the rig drives itself with bumble.  Only on the latter can the rig choose connection parameters, know
+why a link ended, hold back a flood of writes, and capture HCI traffic.  With BlueZ run ``btmon -w FILE`` beside the rig for a capture.
+docs/drivers.md lists what else differs; never tried with a bluetoothd and an adapter that exist.
 """
 
 from __future__ import annotations
@@ -17,19 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 from bleak import BleakAdapter, BleakClient, BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import (
-    PROTOCOL_ERROR_CODES,
-    BleakCharacteristicNotFoundError,
-    BleakDBusError,
-    BleakDeviceNotFoundError,
-    BleakError,
-    BleakGATTProtocolError,
-)
+from bleak.exc import BleakDeviceNotFoundError, BleakError
 
-from rig.errors import PAIRING_GROUP, ConfigError, InstrumentError, LinkLost, NoReply, NotFound, Refused
+from rig.drivers.bleak_errors import ADAPTER_HINT, blame, blame_for_connect, is_already_paired
+from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound
 from rig.ports import Advertisement
 
 if TYPE_CHECKING:
+    from rig.drivers.bluez_agent import BluezAgent
     from rig.drivers.bumble_central import BumbleCentral
 
 ADAPTERS = {"virtual": "rig.virtual.adapter:open_adapter"}
@@ -37,9 +33,6 @@ ADAPTERS = {"virtual": "rig.virtual.adapter:open_adapter"}
 
 _MAX_VALUE = 512
 """Longer attribute values do not exist (Core Specification Vol 3 Part F 3.2.9)."""
-_ATT_GROUP = -1
-_UNSPECIFIED_REASON = 0x08
-_ATTRIBUTE_NOT_FOUND, _INSUFFICIENT_AUTHENTICATION = 0x0A, 0x05
 _TRANSACTION_S = 30.0
 """An ATT transaction that takes longer has failed (Vol 3 Part F 3.3.3)."""
 _ADAPTER_S = 10.0
@@ -49,7 +42,8 @@ _ADAPTER_S = 10.0
 class BleakLink:
     """`rig.ports.GattLink`: one connection, used up when it ends."""
 
-    def __init__(self, client: BleakClient, *, instrument: str) -> None:
+    def __init__(self, client: BleakClient, *, instrument: str, address: str = "") -> None:
+        self.address = address
         self.max_write = 20
         self.lost_reason: int | None = None
         self._client = client
@@ -68,10 +62,11 @@ class BleakLink:
         """As the port says; raises `ValueError` for a write without response longer than `max_write`."""
         if not response and len(data) > self.max_write:
             raise ValueError(f"{len(data)} bytes do not fit into a write without response of at most {self.max_write}")
-        async with self._operation(f"write to {characteristic}"):
+        async with self._operation(f"write to {characteristic}", written=(characteristic, response)):
             await self._client.write_gatt_char(characteristic, data, response=response)
 
     async def subscribe(self, characteristic: str, receiver: Callable[[bytes], None]) -> None:
+        """As the port says.  With BlueZ `receiver` also hears what a later `read` of the same characteristic returns."""
         async with self._operation(f"subscription to {characteristic}"):
             await self._client.start_notify(characteristic, lambda _sender, data: receiver(bytes(data)))
 
@@ -95,10 +90,10 @@ class BleakLink:
             self._lost.set_result(None)
 
     @contextlib.asynccontextmanager
-    async def _operation(self, request: str) -> Any:
-        """Around every GATT procedure: limits it, and translates its errors."""
+    async def _operation(self, request: str, *, written: tuple[str, bool] | None = None) -> Any:
+        """Around every GATT procedure: limits it, and translates its errors.  `written`: characteristic and response of a write."""
         try:
-            with self._translated(request):
+            with self._translated(request, written=written):
                 async with asyncio.timeout(_TRANSACTION_S) as limit:
                     yield
         except TimeoutError:
@@ -109,46 +104,18 @@ class BleakLink:
             raise
 
     @contextlib.contextmanager
-    def _translated(self, request: str) -> Iterator[None]:
+    def _translated(self, request: str, *, written: tuple[str, bool] | None = None) -> Iterator[None]:
         try:
             yield
         except BleakError as error:
-            raise _blame(error, request, self, self._instrument) from error
+            if not self.is_up:
+                raise LinkLost(self.lost_reason) from error
+            can_write = written is None or self._can_write(*written)
+            raise blame(error, request, instrument=self._instrument, can_write=can_write) from error
 
-
-def _blame(error: BleakError, request: str, link: BleakLink, instrument: str) -> Exception:
-    """Whose fault a failed GATT procedure was: the one place where bleak's errors become ours."""
-    code: int | None = None
-    if isinstance(error, BleakGATTProtocolError):
-        code = int(error.code)
-    elif isinstance(error, BleakCharacteristicNotFoundError):
-        code = _ATTRIBUTE_NOT_FOUND
-    elif isinstance(error, BleakDBusError) and error.dbus_error == "org.bluez.Error.NotPermitted":
-        code = _INSUFFICIENT_AUTHENTICATION  # BlueZ says "Not paired" for 0x05, 0x0C and 0x0F
-    if not link.is_up:
-        return LinkLost(link.lost_reason)
-    if code is not None:
-        return Refused(request, group=_ATT_GROUP, code=code, name=PROTOCOL_ERROR_CODES.get(code, "unknown ATT error"))
-    if "not connected" in str(error).lower():
-        return LinkLost(None)  # BlueZ answers so before it says that the device has gone
-    return InstrumentError(instrument, f"{request} failed: {error}")
-
-
-def _blame_for_connect(error: BleakError, instrument: str) -> Exception:
-    """Whose fault a failed connection attempt was."""
-    if isinstance(error, BleakDeviceNotFoundError):
-        return NotFound(f"{error.identifier} has gone: {error}")
-    if isinstance(error, BleakGATTProtocolError):
-        return Refused("connect", group=_ATT_GROUP, code=int(error.code), name=str(error.args[1]))
-    smp_reason = getattr(error, "smp_reason", None)
-    if isinstance(error, BleakDBusError) and error.dbus_error.startswith("org.bluez.Error.Authentication"):
-        smp_reason = _UNSPECIFIED_REASON  # BlueZ keeps the reason to itself
-    if smp_reason is not None:
-        return Refused("pairing", group=PAIRING_GROUP, code=smp_reason, name=str(error))
-    hci_reason = getattr(error, "hci_reason", None)
-    if hci_reason is not None or isinstance(error, BleakDBusError) or "disconnected" in str(error):
-        return LinkLost(hci_reason)  # BlueZ has many words for it, and no reason
-    return InstrumentError(instrument, f"connect failed: {error}")
+    def _can_write(self, characteristic: str, response: bool) -> bool:
+        known = self._client.services.get_characteristic(characteristic)
+        return known is None or ("write" if response else "write-without-response") in known.properties
 
 
 class BleakRadio:
@@ -160,7 +127,7 @@ class BleakRadio:
         interval_ms: connection interval, 7.5 to 4000 ms in steps of 1.25 ms; not on BlueZ.
         supervision_s: supervision timeout, 0.1 to 32 s in steps of 10 ms; not on BlueZ.
         pair: pair with the device, unless it is already paired, before anything else.
-        passkey: what the device shows when it pairs, 0 to 999999; not on BlueZ.
+        passkey: what the device shows when it pairs, 0 to 999999.
 
     Raises:
         ConfigError: an option is out of range, or the adapter's scheme is unknown.
@@ -187,6 +154,7 @@ class BleakRadio:
         self._interval_ms, self._supervision_s = interval_ms, supervision_s
         self._pair, self._passkey = pair, passkey
         self._central: BumbleCentral | None = None
+        self._agent: BluezAgent | None = None
         self._scanner_options: dict[str, Any] = {}
         self._client_options: dict[str, Any] = {}
         self._capture: Callable[[bytes], None] | None = None
@@ -220,12 +188,19 @@ class BleakRadio:
         bluez = {"adapter": self._scheme} if self._scheme else {}
         self._scanner_options["bluez"] = self._client_options["bluez"] = bluez
         await BleakAdapter.get(bluez=bluez)  # type: ignore[arg-type]
+        if self._pair:
+            from rig.drivers.bluez_agent import BluezAgent  # noqa: PLC0415 - where there is no BlueZ there need be no D-Bus
+
+            self._agent = await BluezAgent(self._passkey).__aenter__()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for link in self._links:
             with contextlib.suppress(InstrumentError, LinkLost):  # closing goes on, whatever happens
                 await link.disconnect()
         self._links.clear()
+        if self._agent is not None:
+            agent, self._agent = self._agent, None
+            await agent.__aexit__(kind, error, trace)
         if self._central is not None:
             central, self._central = self._central, None
             await central.close()
@@ -276,6 +251,8 @@ class BleakRadio:
         options = dict(self._client_options)
         if self._central is not None:
             options |= {"on_lost": on_lost, "encrypt": secured}
+        if self._central is None:
+            await self._end_earlier_links(target.address)
         client = BleakClient(
             target.token if isinstance(target.token, BLEDevice) else target.address,
             disconnected_callback=lambda _client: on_lost(None),
@@ -286,17 +263,35 @@ class BleakRadio:
         )
         if self._central is None and not secured:
             await self._forget(client)
-        try:
-            await client.connect()
-        except TimeoutError:
-            raise NoReply("connect", timeout_s) from None
-        except BleakError as error:
-            raise _blame_for_connect(error, self._name) from error
-        link = BleakLink(client, instrument=self._name)
+        await self._connect(client, timeout_s)
+        link = BleakLink(client, instrument=self._name, address=target.address)
         links.append(link)
         self._links = [known for known in self._links if known.is_up] + [link]
         link.max_write = longest_write(client)
         return link
+
+    async def _connect(self, client: BleakClient, timeout_s: float) -> None:
+        try:
+            try:
+                await client.connect()
+            except BleakError as error:
+                if not is_already_paired(error):
+                    raise
+                await client.connect()  # BlueZ has paired by itself in the meantime, and now it says so
+        except TimeoutError:
+            raise NoReply("connect", timeout_s) from None
+        except BleakError as error:
+            raise blame_for_connect(error, self._name) from error
+
+    async def _end_earlier_links(self, address: str) -> None:
+        """End the links to that device: BlueZ would give the connection that it has once more, though the device may be a new one.
+
+        After a power cut that takes BlueZ its supervision timeout, as it cannot know sooner.
+        """
+        for link in self._links:
+            if link.address == address:
+                with contextlib.suppress(LinkLost):  # which is as good
+                    await link.disconnect()
 
     async def _forget(self, client: BleakClient) -> None:
         """Remove the bond that BlueZ may have with the device; one that it does not know is forgotten already."""
@@ -310,7 +305,7 @@ class BleakRadio:
             yield
         except (BleakError, OSError) as error:  # TimeoutError is an OSError
             reason = str(error) or "it does not answer"
-            raise InstrumentError(self._name, f"{what} failed: {reason}", hint="is the Bluetooth adapter there and up?") from error
+            raise InstrumentError(self._name, f"{what} failed: {reason}", hint=ADAPTER_HINT) from error
 
 
 def _advertisement(device: BLEDevice, data: AdvertisementData, now: float) -> Advertisement:

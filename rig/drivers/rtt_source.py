@@ -24,6 +24,8 @@ class RttSource(Protocol):
         ...
 
 
+_LISTENERS: WeakKeyDictionary[asyncio.AbstractEventLoop, set[str]] = WeakKeyDictionary()
+"""The boards whose buffer a console empties, by event loop: a second one would get every other byte."""
 _SOURCES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RttSource]] = WeakKeyDictionary()
 """By event loop, because each trial has one of its own, and by board."""
 
@@ -31,6 +33,19 @@ _SOURCES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RttSource]] = W
 def source_of(board: str) -> RttSource | None:
     """The open probe of `board`, None while none is open that carries RTT."""
     return _SOURCES.get(asyncio.get_running_loop(), {}).get(board)
+
+
+def claim(board: str) -> bool:
+    """Take the board's buffer for one console; False while another one has it."""
+    claimed = _LISTENERS.setdefault(asyncio.get_running_loop(), set())
+    is_free = board not in claimed
+    claimed.add(board)
+    return is_free
+
+
+def release(board: str) -> None:
+    """Give the board's buffer back; nothing happens where nobody has it."""
+    _LISTENERS.get(asyncio.get_running_loop(), set()).discard(board)
 
 
 class RttProbe(Nrf52Probe):
