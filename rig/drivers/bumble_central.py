@@ -135,6 +135,7 @@ class BumbleCentral:
         self.device = device
         self.options = options
         self._transport = transport
+        self._is_another = False
         self._scanners = 0
         self._scan_lock = asyncio.Lock()
         self._connect_lock = asyncio.Lock()  # HCI allows one pending LE connection
@@ -195,7 +196,27 @@ class BumbleCentral:
     @property
     def _own_address_type(self) -> hci.OwnAddressType:
         has_public = self.device.public_address not in (hci.Address.ANY, hci.Address.ANY_RANDOM)
-        return hci.OwnAddressType.PUBLIC if has_public else hci.OwnAddressType.RANDOM
+        return hci.OwnAddressType.PUBLIC if has_public and not self._is_another else hci.OwnAddressType.RANDOM
+
+    @property
+    def address(self) -> str:
+        """The address that new connections are made from, as the controller has confirmed it."""
+        device = self.device
+        own = device.public_address if self._own_address_type is hci.OwnAddressType.PUBLIC else device.random_address
+        return own.to_string(with_type_qualifier=False).upper()
+
+    async def use_address(self, address: str) -> None:
+        """Be another central from the next connection on: with this random static address and without bonds.
+
+        Raises bleak's `BleakError` when the controller does not take it, as while it scans or connects (Core Specification Vol 4
+        Part E 7.8.4).
+        """
+        taken = hci.Address(address, hci.Address.RANDOM_DEVICE_ADDRESS)
+        with controller_errors():
+            await self.device.send_sync_command(hci.HCI_LE_Set_Random_Address_Command(random_address=taken))
+        self.device.random_address = self.device.static_address = taken
+        self.device.keystore = MemoryKeyStore()
+        self._is_another = True
 
     async def connect(self, peer: hci.Address) -> Connection:
         """Connect, without a limit of its own; a cancelled attempt leaves the controller idle again."""
