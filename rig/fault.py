@@ -113,6 +113,9 @@ class FaultKind(StrEnum):
     CLIENT_KILL = "client_kill"
     ADAPTER_RESET = "adapter_reset"
     STALL = "stall"
+    REPEAT_REQUESTS = "repeat_requests"
+    REORDER_REQUESTS = "reorder_requests"
+    NEW_ADDRESS = "new_address"
     INTERFERENCE = "interference"
     FADE = "fade"
 

@@ -205,8 +205,21 @@ class GattLink(Protocol):
     async def disconnect(self) -> None: ...
 
 
+class RadioCapability(StrEnum):
+    """What a radio can do beyond scanning and connecting."""
+
+    SET_ADDRESS = "set_address"
+
+
 class Radio(Instrument, Protocol):
     """The rig's BLE central."""
+
+    capabilities: frozenset[RadioCapability]
+
+    @property
+    def own_address(self) -> str | None:
+        """The address that links are made from now, as the controller has confirmed it; None where the driver is not told."""
+        ...
 
     async def find(self, accept: Callable[[Advertisement], bool], *, timeout_s: float) -> Advertisement:
         """Scan until an acceptable advertisement is seen.  Raises `NotFound` after `timeout_s`."""
@@ -218,6 +231,13 @@ class Radio(Instrument, Protocol):
         """Connect and discover `services`.  Raises `LinkLost` or `NoReply` when that fails.
 
         `secured` False connects as a stranger would: without pairing, and without encrypting by an earlier bond.
+        """
+        ...
+
+    async def use_address(self, address: str) -> None:
+        """Be another central from the next connection on: with the random static `address` ("F3:…") and without any bonds.
+
+        Only with `RadioCapability.SET_ADDRESS`, and not while it scans or connects; a connection that is up keeps its address.
         """
         ...
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from rig import config
-from rig.config import schema_boards, schema_images, schema_product, schema_scenario
+from rig.config import schema_boards, schema_faults, schema_images, schema_product, schema_scenario
 from rig.config.schema_parts import Strict
 from rig.drivers import CLOCKS_OF_BENCH, DRIVERS, load, resolve
 from rig.errors import ConfigError
@@ -34,7 +34,7 @@ from tests.config_files import (
 
 def all_models(model: type[Strict]) -> set[type[Strict]]:
     """Every model of the module that defines `model`, so that none can be forgotten."""
-    modules = (schema_scenario, schema_images) if model.__module__ == schema_scenario.__name__ else (sys.modules[model.__module__],)
+    modules = (schema_scenario, schema_images, schema_faults) if model.__module__ == schema_scenario.__name__ else (sys.modules[model.__module__],)
     return {item for module in modules for item in vars(module).values() if isinstance(item, type) and issubclass(item, Strict) and item is not Strict}
 
 

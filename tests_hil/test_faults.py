@@ -51,10 +51,13 @@ def evidence(events: list[Event]) -> list[dict[str, bool | None]]:
         ({"client_kill": {**UPLOAD, "for_ms": 2000}}, "link_made_anew"),
         ({"adapter_reset": UPLOAD}, "link_made_anew"),
         ({"stall": {**UPLOAD, "for_ms": 5000}}, "nothing_travelled"),
+        ({"repeat_requests": UPLOAD}, "device_got_parts_twice"),
+        ({"reorder_requests": UPLOAD}, "device_got_parts_out_of_order"),
+        ({"new_address": UPLOAD}, "address_differs"),
         ({"interference": {"trigger": {"phase": "install"}, "for_ms": 9000, "advertising": True, "power_dbm": 8}}, "board_was_found_later"),
         ({"fade": {**UPLOAD, "for_ms": 6000, "db": 60}}, "link_died_of_it"),
     ],
-    ids=["dip", "ride-through", "ramp", "slow-rise", "staged", "trailer", "drop", "kill", "adapter", "stall", "interference", "fade"],
+    ids=["dip", "ride-through", "ramp", "slow-rise", "staged", "trailer", "drop", "kill", "adapter", "stall", "repeat", "reorder", "address", "interference", "fade"],
 )
 def test_every_kind_of_fault_is_proved_and_the_good_device_stands_it(tmp_path: Path, fault: dict[str, Any], witness: str) -> None:
     judgement, events = run_one_fault(tmp_path, fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rig.drivers import DRIVERS, RECOVERY_ONLY, SUPPLY_CAPABILITIES
+from rig.drivers import DRIVERS, RADIO_ADAPTERS, RECOVERY_ONLY, SUPPLY_CAPABILITIES
 from rig.model import Board, FaultKind, TriggerKind
 from rig.scenario import FaultTemplate, Scenario
 
@@ -43,6 +43,10 @@ def _of_fault(fault: FaultTemplate, board: Board, above: str) -> Iterator[Lack]:
     if fault.kind in (FaultKind.POWER_CUT, FaultKind.BROWN_OUT) and board.console.driver == "rtt":
         reason = f"the console of board {board.name!r} is RTT, which keeps the debugger attached: its power cannot be cut for a test"
         yield Lack(keys=(here, above), reason=reason, hint="give the board a uart console")
+    if fault.kind is FaultKind.NEW_ADDRESS and "set_address" not in _radio_capabilities(board):
+        able = [f"{board.radio.driver} with adapter {scheme}" for scheme, offered in RADIO_ADAPTERS.items() if "set_address" in offered]
+        reason = f"the radio {board.radio.driver!r} of board {board.name!r} cannot choose its address"
+        yield Lack(keys=(here, above), reason=reason, hint=f"drivers that offer set_address: {', '.join(able)}")
     if fault.kind is FaultKind.INTERFERENCE and board.interferer is None:
         yield Lack(keys=(here, above), reason=f"board {board.name!r} has no interferer", hint=_offered("interferer"))
     if fault.kind is FaultKind.FADE and board.attenuator is None:
@@ -50,6 +54,11 @@ def _of_fault(fault: FaultTemplate, board: Board, above: str) -> Iterator[Lack]:
     if fault.kind in (FaultKind.INTERFERENCE, FaultKind.FADE) and not board.enclosure:
         reason = f"board {board.name!r} stands in no shielded enclosure"
         yield Lack(keys=(here, above), reason=reason, hint="shield it, then say so: bench: {enclosure: what it is}")
+
+
+def _radio_capabilities(board: Board) -> frozenset[str]:
+    scheme, _, _ = str(board.radio.options.get("adapter", "")).partition(":")
+    return RADIO_ADAPTERS.get(scheme, frozenset())
 
 
 def _offered(port: str) -> str:

@@ -293,6 +293,27 @@ class StallEntry(Strict):
     """The client sends no further part of the image for `for_ms`."""
 
 
+class RepeatRequestsEntry(Strict):
+    """A fault: the central sends everything twice."""
+
+    repeat_requests: Lasting
+    """The client sends each part of the image twice for `for_ms`."""
+
+
+class ReorderRequestsEntry(Strict):
+    """A fault: the central gets its own requests into the wrong order."""
+
+    reorder_requests: Lasting
+    """The client sends of two neighbouring parts of the image the later one first, for `for_ms`."""
+
+
+class NewAddressEntry(Strict):
+    """A fault: the central becomes another one."""
+
+    new_address: LinkDrop
+    """The central ends the connection and comes back with another address, which the board has no bond with."""
+
+
 class InterferenceEntry(Strict):
     """A fault: interference."""
 
@@ -320,6 +341,9 @@ _Single = (
     | Annotated[ClientKillEntry, Tag("~client_kill")]
     | Annotated[AdapterResetEntry, Tag("~adapter_reset")]
     | Annotated[StallEntry, Tag("~stall")]
+    | Annotated[RepeatRequestsEntry, Tag("~repeat_requests")]
+    | Annotated[ReorderRequestsEntry, Tag("~reorder_requests")]
+    | Annotated[NewAddressEntry, Tag("~new_address")]
     | Annotated[InterferenceEntry, Tag("~interference")]
     | Annotated[FadeEntry, Tag("~fade")]
 )

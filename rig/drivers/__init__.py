@@ -47,6 +47,10 @@ SUPPLY_CAPABILITIES: dict[str, frozenset[str]] = {
 }
 """Supply driver → the `rig.ports.SupplyCapability` that it has, readable without its library, for checks while planning."""
 
+RADIO_ADAPTERS: dict[str, frozenset[str]] = {"virtual": frozenset({"set_address"})}
+"""Scheme of a radio's `adapter` → the `rig.ports.RadioCapability` that it has.  An adapter without scheme is BlueZ's: it has none,
+since BlueZ keeps an adapter's address for as long as the adapter is powered."""
+
 CLOCKS_OF_BENCH: dict[str, tuple[str, ...]] = {"virtual": ("virtual", "wall"), "lab": ("wall",)}
 """Bench driver → the clocks that its trials can run on, its default first."""
 

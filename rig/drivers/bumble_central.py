@@ -30,6 +30,7 @@ _FALLBACK_ADDRESS = hci.Address("F0:72:69:67:00:01")
 _CLOSE_S = 5.0
 _COMMAND_S = 5.0
 """A controller answers every command within a second (Core Specification Vol 4 Part E 4.4)."""
+_SET_RANDOM_ADDRESS = hci.HCI_LE_Set_Random_Address_Command.op_code
 _BTSNOOP_HEADER = b"btsnoop\0" + struct.pack(">II", 1, 1002)
 _BTSNOOP_2000 = 0x00E03AB44A676000
 """Microseconds from the year 0, where btsnoop counts from, to 2000-01-01."""
@@ -69,6 +70,9 @@ class _QuietHost(Host):
     """
 
     _is_lost = False
+    _offered_address: hci.Address | None = None
+    confirmed_address: hci.Address | None = None
+    """The random address that the controller has taken last, by its own word."""
 
     def on_transport_lost(self) -> None:
         self._is_lost = True
@@ -83,6 +87,8 @@ class _QuietHost(Host):
 
     def send_hci_packet(self, packet: hci.HCI_Packet) -> None:
         octets = bytes(packet)
+        if isinstance(packet, hci.HCI_LE_Set_Random_Address_Command):
+            self._offered_address = packet.random_address
         if self.snooper is not None:
             self.snooper.snoop(octets, Snooper.Direction.HOST_TO_CONTROLLER)
         if self.hci_sink is not None:
@@ -103,9 +109,15 @@ class _QuietHost(Host):
         if self.snooper is not None:
             self.snooper.snoop(bytes(packet), Snooper.Direction.CONTROLLER_TO_HOST)
         if isinstance(packet, hci.HCI_Event):
+            if isinstance(packet, hci.HCI_Command_Complete_Event) and packet.command_opcode == _SET_RANDOM_ADDRESS:
+                self._on_address_answer(packet)
             self.on_hci_event_packet(packet)
         elif isinstance(packet, hci.HCI_AclDataPacket):
             self.on_hci_acl_data_packet(packet)
+
+    def _on_address_answer(self, answer: hci.HCI_Command_Complete_Event[Any]) -> None:
+        if answer.return_parameters.status == hci.HCI_ErrorCode.SUCCESS:
+            self.confirmed_address = self._offered_address
 
     def send_acl_sdu(self, connection_handle: int, sdu: bytes) -> None:
         if not (connection := self.connections.get(connection_handle)):
@@ -131,10 +143,12 @@ class _PairingUser(PairingDelegate):
 class BumbleCentral:
     """One central: a bumble device on an HCI transport, shared by scanners and clients.  Make it with `open`."""
 
-    def __init__(self, transport: Transport, device: Device, options: LinkOptions) -> None:
+    def __init__(self, transport: Transport, host: _QuietHost, device: Device, options: LinkOptions) -> None:
         self.device = device
+        self._host = host
         self.options = options
         self._transport = transport
+        self._is_another = False
         self._scanners = 0
         self._scan_lock = asyncio.Lock()
         self._connect_lock = asyncio.Lock()  # HCI allows one pending LE connection
@@ -151,7 +165,7 @@ class BumbleCentral:
         host = _QuietHost(transport.source, transport.sink)
         device = Device(name="rig", address=_FALLBACK_ADDRESS, host=host)
         device.keystore = MemoryKeyStore()
-        central = cls(transport, device, options)
+        central = cls(transport, host, device, options)
         if capture is not None:
             central.capture(capture)
         user = _PairingUser(options.passkey)
@@ -195,7 +209,27 @@ class BumbleCentral:
     @property
     def _own_address_type(self) -> hci.OwnAddressType:
         has_public = self.device.public_address not in (hci.Address.ANY, hci.Address.ANY_RANDOM)
-        return hci.OwnAddressType.PUBLIC if has_public else hci.OwnAddressType.RANDOM
+        return hci.OwnAddressType.PUBLIC if has_public and not self._is_another else hci.OwnAddressType.RANDOM
+
+    @property
+    def address(self) -> str | None:
+        """The address that new connections are made from, by the controller's own word."""
+        is_public = self._own_address_type is hci.OwnAddressType.PUBLIC
+        own = self.device.public_address if is_public else self._host.confirmed_address
+        return own.to_string(with_type_qualifier=False).upper() if own is not None else None
+
+    async def use_address(self, address: str) -> None:
+        """Be another central from the next connection on: with this random static address and without bonds.
+
+        Raises bleak's `BleakError` when the controller does not take it, as while it scans or connects (Core Specification Vol 4
+        Part E 7.8.4).
+        """
+        taken = hci.Address(address, hci.Address.RANDOM_DEVICE_ADDRESS)
+        with controller_errors():
+            await self.device.send_sync_command(hci.HCI_LE_Set_Random_Address_Command(random_address=taken))
+        self.device.random_address = self.device.static_address = taken
+        self.device.keystore = MemoryKeyStore()
+        self._is_another = True
 
     async def connect(self, peer: hci.Address) -> Connection:
         """Connect, without a limit of its own; a cancelled attempt leaves the controller idle again."""

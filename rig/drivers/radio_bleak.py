@@ -1,9 +1,9 @@
 """The rig's BLE central, on the bleak library.
 
 `adapter` chooses the radio: a BlueZ adapter such as ``hci0`` (None for the system's first), or ``scheme`` or ``scheme:rest`` for one of
-`ADAPTERS`, an HCI controller that the rig drives itself with bumble.  Only on the latter can the rig choose connection parameters, know
-why a link ended, hold back a flood of writes, and capture HCI traffic.  With BlueZ run ``btmon -w FILE`` beside the rig for a capture.
-docs/drivers.md lists what else differs; never tried with a bluetoothd and an adapter that exist.
+`ADAPTERS`, an HCI controller that the rig drives itself with bumble.  Only on the latter can the rig choose connection parameters and its
+own address, know why a link ended, hold back a flood of writes, and capture HCI traffic.  With BlueZ run ``btmon -w FILE`` beside the rig
+for a capture.  docs/drivers.md lists what else differs; never tried with a bluetoothd and an adapter that exist.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bleak.exc import BleakDeviceNotFoundError, BleakError
 
 from rig.drivers.bleak_errors import ADAPTER_HINT, blame, blame_for_connect, is_already_paired
 from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound
-from rig.ports import Advertisement
+from rig.ports import Advertisement, RadioCapability
 
 if TYPE_CHECKING:
     from rig.drivers.bluez_agent import BluezAgent
@@ -161,6 +161,16 @@ class BleakRadio:
         self._links: list[BleakLink] = []
 
     @property
+    def capabilities(self) -> frozenset[RadioCapability]:
+        """BlueZ keeps an adapter's address for as long as the adapter is powered."""
+        return frozenset({RadioCapability.SET_ADDRESS}) if self._scheme in ADAPTERS else frozenset()
+
+    @property
+    def own_address(self) -> str | None:
+        """As the port says; BlueZ is not asked."""
+        return self._central.address if self._central is not None else None
+
+    @property
     def can_capture(self) -> bool:
         """Whether `capture` does anything: not with BlueZ, which keeps HCI traffic to itself."""
         return self._scheme in ADAPTERS
@@ -213,6 +223,15 @@ class BleakRadio:
         self._capture = sink
         if self._central is not None:
             self._central.capture(sink)
+
+    async def use_address(self, address: str) -> None:
+        """As the port says."""
+        if self._central is None:
+            hint = f"only an adapter that the rig drives itself can: {', '.join(ADAPTERS)}"
+            raise InstrumentError(self._name, "this radio cannot choose its address", hint=hint)
+        with self._adapter_errors("changing the address"):
+            async with asyncio.timeout(_ADAPTER_S):
+                await self._central.use_address(address)
 
     async def find(self, accept: Callable[[Advertisement], bool], *, timeout_s: float) -> Advertisement:
         """As the port says."""

@@ -37,6 +37,18 @@ class HostSide(Protocol):
         """Send no further part of the image for so long."""
         ...
 
+    async def repeat_requests(self, seconds: float) -> bool:
+        """Send each part of the image twice for so long."""
+        ...
+
+    async def reorder_requests(self, seconds: float) -> bool:
+        """Send of two neighbouring parts of the image the later one first for so long."""
+        ...
+
+    async def take_new_address(self) -> bool:
+        """End the connection to the board and come back with another address, and without the bonds of the old one."""
+        ...
+
 
 class Delivery(Protocol):
     """One kind of fault at work."""

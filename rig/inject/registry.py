@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from rig.inject.bit_flips import FlipDelivery
 from rig.inject.brown_out import BrownOutDelivery
+from rig.inject.disorder import DisorderDelivery
 from rig.inject.host import HostDelivery
 from rig.inject.means import Delivery, Means
 from rig.inject.power_cut import CutDelivery
@@ -20,6 +21,9 @@ _DELIVERIES: Mapping[FaultKind, Callable[[Fault, Means], Delivery]] = {
     FaultKind.CLIENT_KILL: HostDelivery,
     FaultKind.ADAPTER_RESET: HostDelivery,
     FaultKind.STALL: HostDelivery,
+    FaultKind.REPEAT_REQUESTS: DisorderDelivery,
+    FaultKind.REORDER_REQUESTS: DisorderDelivery,
+    FaultKind.NEW_ADDRESS: HostDelivery,
     FaultKind.INTERFERENCE: interference_delivery,
     FaultKind.FADE: fade_delivery,
 }

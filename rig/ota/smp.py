@@ -13,6 +13,7 @@ A session serves one link; open another for the next one.  The device's own erro
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
@@ -28,6 +29,7 @@ from smpclient.requests.image_management import ImageErase, ImageStatesRead, Ima
 from smpclient.requests.os_management import MCUMgrParametersRead, ResetWrite
 
 from rig.errors import DutError, LinkLost, NoReply, Refused
+from rig.ota.disorder import Disorder, Noticed, Sending
 from rig.ota.smp_transport import (
     HEADER_SIZE,
     IMAGE_GROUP,
@@ -36,6 +38,7 @@ from rig.ota.smp_transport import (
     SMP_SERVICE,
     LinkTransport,
     error_name,
+    offset_in,
 )
 from rig.ports import GattLink
 
@@ -90,12 +93,22 @@ class SmpSession:
         request_s: how long an ordinary request may take, in seconds.
         first_chunk_s: how long the first chunk of an upload, or an erase, may take: the device may erase the whole slot.
         reassembles: False for a device without CONFIG_MCUMGR_TRANSPORT_BT_REASSEMBLY, whose requests must fit into one write.
+        sending: how the parts of an image are sent, where that is to be disturbed.
     """
 
-    def __init__(self, link: GattLink, *, request_s: float = 10.0, first_chunk_s: float = 40.0, reassembles: bool = True) -> None:
+    def __init__(
+        self,
+        link: GattLink,
+        *,
+        request_s: float = 10.0,
+        first_chunk_s: float = 40.0,
+        reassembles: bool = True,
+        sending: Sending | None = None,
+    ) -> None:
         self._link = link
         self._request_s, self._first_chunk_s = request_s, first_chunk_s
         self._reassembles = reassembles
+        self._sending = sending or Sending(lambda _noticed: None)
         self._transport = LinkTransport(link)
         self._client = SMPClient(self._transport, address="")
         self._max_frame = link.max_write
@@ -173,8 +186,9 @@ class SmpSession:
         offset, retreats, digest = 0, 0, sha256(image).digest()
         while True:
             fields = self._chunk(image, offset, digest, image_number)
-            limit = self._first_chunk_s if offset == 0 else self._request_s
-            answer = await self._ask("image upload", ImageUploadWrite(sequence=self._next(), **fields), limit)
+            async with self._disordered(image, offset + len(fields["data"])):
+                limit = self._first_chunk_s if offset == 0 else self._request_s
+                answer = await self._ask("image upload", ImageUploadWrite(sequence=self._next(), **fields), limit)
             acknowledged = answer.off
             if acknowledged is None or not 0 <= acknowledged <= len(image):
                 raise DutError(f"the device acknowledges offset {acknowledged} of an image of {len(image)} bytes")
@@ -189,8 +203,29 @@ class SmpSession:
             if offset == len(image):
                 return
 
-    def _chunk(self, image: bytes, offset: int, digest: bytes, image_number: int) -> dict[str, Any]:
-        """The fields of the longest upload request from `offset` on."""
+    @asynccontextmanager
+    async def _disordered(self, image: bytes, after: int) -> AsyncIterator[None]:
+        """Around a chunk: send it twice, or the one from offset `after` on before it, while the client is to do so."""
+        disorder = self._sending.disorder
+        if disorder is Disorder.REORDER and after < len(image):
+            early = ImageUploadWrite(sequence=self._next(), **self._chunk(image, after))
+            await self._transport.send_extra(early.BYTES, self._on_early_answer)
+        if disorder is Disorder.REPEAT:
+            self._transport.repeat = self._on_second_answer
+        try:
+            yield
+        finally:
+            self._transport.repeat = None
+
+    def _on_second_answer(self, frame: bytes) -> None:
+        self._sending.tell(Noticed(disorder=Disorder.REPEAT, offset=offset_in(frame)))
+
+    def _on_early_answer(self, frame: bytes) -> None:
+        if self._transport.is_waiting:  # else the chunk that was due has been answered first: nobody can tell the order
+            self._sending.tell(Noticed(disorder=Disorder.REORDER, offset=offset_in(frame)))
+
+    def _chunk(self, image: bytes, offset: int, digest: bytes = b"", image_number: int = 0) -> dict[str, Any]:
+        """The fields of the longest upload request from `offset` on; digest and number go with the first."""
         fields: dict[str, Any] = {"off": offset}
         if offset == 0:
             fields |= {"len": len(image), "image": image_number, "sha": digest}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cbor2
@@ -49,14 +49,20 @@ IMAGE_ERRORS = (
 
 
 class LinkTransport(SMPTransport):
-    """`smpclient`'s transport on a link that its owner opens and closes.  `request` names the next request in errors."""
+    """`smpclient`'s transport on a link that its owner opens and closes.  `request` names the next request in errors.
+
+    `repeat`, where it is set, has every request sent twice: it gets the second answer, while the first one is returned.
+    """
 
     def __init__(self, link: GattLink) -> None:
         self.request = ""
+        self.repeat: Callable[[bytes], None] | None = None
         self._link = link
         self._buffer = bytearray()
         self._expected: bytes | None = None
         self._answer: asyncio.Future[bytes] | None = None
+        self._extra: dict[bytes, Callable[[bytes], None]] = {}
+        """Marks of an answer that nobody waits for → who wants to hear of it all the same."""
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -91,28 +97,42 @@ class LinkTransport(SMPTransport):
         for start in range(0, len(data), step):
             await self._link.write(SMP_CHARACTERISTIC, data[start : start + step], response=False)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a request is under way that has not been answered."""
+        return self._answer is not None and not self._answer.done()
+
     async def receive(self) -> bytes:
         raise NotImplementedError("an answer has meaning only for its request: use send_and_receive")
+
+    async def send_extra(self, data: bytes, heard: Callable[[bytes], None]) -> None:
+        """Send a request whose answer nobody waits for; `heard` gets it when it comes before 256 others have been asked for."""
+        self._extra[_answer_to(data)] = heard
+        await self.send(data)
 
     async def send_and_receive(self, data: bytes) -> bytes:
         """Send one request and return the frame that answers it.
 
+        With `repeat` set the request is sent twice, and `repeat` gets the second answer.
         Raises `LinkLost`, `Refused`, and `DutError` for an answer that makes no sense.
         """
         if not self._link.is_up:
             raise LinkLost(self._link.lost_reason)
         self._buffer.clear()
         self._expected = _answer_to(data)
+        self._extra.pop(self._expected, None)
         self._answer = asyncio.get_running_loop().create_future()
         try:
             await self.send(data)
+            if self.repeat is not None:
+                await self.send_extra(data, self.repeat)
             return _checked(await self._answer, self.request)
         finally:
             self._expected = self._answer = None
 
     # ---------------------------------------------------------------------------------------------------------- answers
     def _on_notification(self, data: bytes) -> None:
-        if self._expected is None:
+        if self._expected is None and not self._extra:
             return  # too late, or a repetition
         if _marks(data) == self._expected:
             self._buffer.clear()  # whatever came before was cut off
@@ -123,9 +143,14 @@ class LinkTransport(SMPTransport):
                 return
             frame = bytes(self._buffer[:end])
             del self._buffer[:end]
-            if _marks(frame) == self._expected:
-                self._settle(frame)
-                return
+            self._take(frame)
+
+    def _take(self, frame: bytes) -> None:
+        marks = _marks(frame)
+        if marks == self._expected and self.is_waiting:
+            self._settle(frame)
+        elif marks in self._extra:
+            self._extra.pop(marks)(frame)
 
     def _settle(self, outcome: bytes | RigError) -> None:
         if self._answer is None or self._answer.done():
@@ -170,6 +195,16 @@ def _decode(payload: bytes) -> Mapping[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise DutError("an SMP answer is not a CBOR map with text keys")
     return value
+
+
+def offset_in(frame: bytes) -> int | None:
+    """The offset that an answer to an upload request names; None for an error and for anything else."""
+    try:
+        payload = _decode(frame[HEADER_SIZE:])
+    except DutError:
+        return None
+    offset = payload.get("off")
+    return offset if isinstance(offset, int) else None
 
 
 def error_name(group: int, code: int) -> str:

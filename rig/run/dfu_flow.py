@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from rig import drivers
-from rig.errors import DutError, LinkLost, NoReply, Refused
+from rig.errors import PAIRING_GROUP, DutError, LinkLost, NoReply, Refused
 from rig.images import dfu
 from rig.model import ImageFile, Phase, Request
 from rig.ota.secure_dfu import (
@@ -37,6 +37,8 @@ from rig.run.flow import Flow, Running
 
 DEVICE_INFORMATION = "0000180a-0000-1000-8000-00805f9b34fb"
 _SERIAL_BAUDRATE = 115_200
+_GIVES_UP_S = 130.0
+"""Longer than the two minutes after which the nRF5 SDK's bootloader leaves DFU mode (`NRF_BL_DFU_INACTIVITY_TIMEOUT_MS`)."""
 FIRMWARE_REVISION = "00002a26-0000-1000-8000-00805f9b34fb"
 
 
@@ -130,10 +132,26 @@ class DfuFlow(Flow):
                         return True
                     await self._ask_for_dfu_mode(link)
                 target = await self._find(self._is_after_entry)
-        async with self.linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
-            self._emit("radio", "radio.subscribed")
-            await self._transfer(transport, image)
+        try:
+            async with self.linked(target, DFU_SERVICE) as link, GattTransport(link) as transport:
+                self._emit("radio", "radio.subscribed")
+                await self._transfer(transport, image)
+        except Refused as refusal:
+            if refusal.group == PAIRING_GROUP:
+                await self._let_bootloader_give_up()
+            raise
         return False
+
+    async def _let_bootloader_give_up(self) -> None:
+        """A bootloader that works with the application's bond pairs with nobody: a central that it does not know comes too late.
+
+        It leaves DFU mode when nothing has happened for long enough, and the application may pair.  Raises `NoReply` when it does not.
+        """
+        try:
+            async with asyncio.timeout(_GIVES_UP_S):
+                await self._console.wait_ready()
+        except TimeoutError:
+            raise NoReply("application: the bootloader, which pairs with nobody, stays in DFU mode", _GIVES_UP_S) from None
 
     @property
     def _tells_apart(self) -> bool:
@@ -161,7 +179,7 @@ class DfuFlow(Flow):
             await stream.close()
 
     async def _transfer(self, transport: DfuTransport, image: ImageFile) -> None:
-        session = SecureDfuSession(transport, options=Options(receipts_every=self._trial.receipts_every))
+        session = SecureDfuSession(transport, options=Options(receipts_every=self._trial.receipts_every), sending=self.sending)
         try:
             await self._send(session, image)
         except LinkLost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from rig.bench import Dut
 from rig.inject import Means
 from rig.journal import Journal
 from rig.model import Protocol, Trial
+from rig.ota.disorder import Disorder
 from rig.ports import SupplyTrace
 from rig.run.flow import Flow
 
@@ -33,8 +35,10 @@ class ClientKilled(Exception):
 class Client:
     """The rig's update client as a process would be: it runs in a task of its own, and can be killed."""
 
-    def __init__(self, dut: Dut, flow: Flow, journal: Journal) -> None:
+    def __init__(self, dut: Dut, flow: Flow, journal: Journal, *, seed: int) -> None:
+        """`seed` is the trial's."""
         self._dut, self._flow, self._journal = dut, flow, journal
+        self._addresses = random.Random(f"addresses of the central/{seed}")
         self._task: asyncio.Task[Any] | None = None
         self._killed: float | None = None
 
@@ -87,6 +91,34 @@ class Client:
         self._flow.stalled_until_s = asyncio.get_running_loop().time() + seconds
         await asyncio.sleep(seconds)
         return True
+
+    async def repeat_requests(self, seconds: float) -> bool:
+        return await self._send_in_disorder(Disorder.REPEAT, seconds)
+
+    async def reorder_requests(self, seconds: float) -> bool:
+        return await self._send_in_disorder(Disorder.REORDER, seconds)
+
+    async def _send_in_disorder(self, disorder: Disorder, seconds: float) -> bool:
+        if not self._flow.is_uploading:
+            return False
+        with self._flow.sending.in_disorder(disorder):
+            await asyncio.sleep(seconds)
+        return True
+
+    async def take_new_address(self) -> bool:
+        link = self._flow.link
+        if link is None or not link.is_up:
+            return False
+        # First the address, while the client does not scan yet; the link keeps the old one as long as it lasts.
+        await self._dut.radio.use_address(random_static_address(self._addresses))
+        await link.disconnect()
+        return True
+
+
+def random_static_address(luck: random.Random) -> str:
+    """A static device address, "F3:…": the two highest bits are set (Core Specification Vol 6 Part B 1.3.2.1)."""
+    octets = luck.randbytes(6)
+    return bytes([octets[0] | 0xC0, *octets[1:]]).hex(":").upper()
 
 
 def means_of(

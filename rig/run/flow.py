@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from rig.bench import Dut
-from rig.errors import NotFound
+from rig.errors import PAIRING_GROUP, NotFound, Refused
 from rig.model import ImageFile, Request, Trial
+from rig.ota.disorder import Noticed, Sending
 from rig.ports import Advertisement, GattLink
 from rig.run.record import ConsoleLines, Recorder
 
@@ -70,6 +71,8 @@ class Flow:
         self.is_uploading = False
         self.stalled_until_s = 0.0
         """Before this time of the loop's clock no further part of an image is sent."""
+        self.sending = Sending(self._on_noticed)
+        """In which order, and how often, the parts of an image are sent."""
         self.watch: Callable[[GattLink], AbstractAsyncContextManager[None]] | None = None
         """Brackets every link over which an update makes progress, for whoever wants to see more of it."""
 
@@ -102,10 +105,14 @@ class Flow:
     async def linked(self, advertisement: Advertisement, *services: str, secured: bool = True) -> AsyncIterator[GattLink]:
         """A link to the board, and to the product's own update service; its loss is recorded when the block ends."""
         wanted = (*services, *self._own_services)
-        link = await self._dut.radio.connect(
-            advertisement, services=wanted, timeout_s=self._limits.connect_s, secured=secured
-        )
-        self._emit("radio", "radio.connected", address=advertisement.address, mtu=link.max_write + 3)
+        radio, whose = self._dut.radio, {"address": advertisement.address, "own_address": self._dut.radio.own_address}
+        try:
+            link = await radio.connect(advertisement, services=wanted, timeout_s=self._limits.connect_s, secured=secured)
+        except Refused as refusal:
+            if refusal.group == PAIRING_GROUP:
+                self._emit("radio", "radio.refused", reason=refusal.code, **whose)
+            raise
+        self._emit("radio", "radio.connected", mtu=link.max_write + 3, **whose)
         self.link = link
         try:
             yield link
@@ -134,12 +141,15 @@ class Flow:
 
     @contextmanager
     def _uploading(self) -> Iterator[None]:
-        """Brackets what `stall` can hold up."""
+        """Brackets what a fault can hold up or put into disorder."""
         self.is_uploading = True
         try:
             yield
         finally:
             self.is_uploading = False
+
+    def _on_noticed(self, noticed: Noticed) -> None:
+        self._emit("dut", "upload.disorder", disorder=noticed.disorder.value, offset=noticed.offset)
 
     async def _pace(self) -> None:
         """Between two parts of an image: wait as long as the client is to stall."""

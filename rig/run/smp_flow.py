@@ -37,7 +37,8 @@ class SmpFlow(Flow):
                 link = await stack.enter_async_context(self.linked(advertisement, SMP_SERVICE))
             if watched:
                 await stack.enter_async_context(self._watched(link))
-            session = SmpSession(link, request_s=self._limits.request_s, first_chunk_s=self._limits.first_chunk_s)
+            limits = self._limits
+            session = SmpSession(link, request_s=limits.request_s, first_chunk_s=limits.first_chunk_s, sending=self.sending)
             await stack.enter_async_context(session)
             self._emit("radio", "radio.subscribed")
             yield session

@@ -56,7 +56,7 @@ class TrialRun:
         self._recorder = Recorder(attempt.journal, dut.counter, memory=None if trial.faults else dut.board.memory)
         self._console = ConsoleLines(attempt.journal, dut.board.signals)
         self._flow = FLOWS[trial.protocol](trial, dut, self._recorder, self._console, image_path)
-        self._client = Client(dut, self._flow, attempt.journal)
+        self._client = Client(dut, self._flow, attempt.journal, seed=trial.seed)
         self._after_install = False
         self._identity: DeviceInfo | None = None
         self._marker = random.Random(f"marker/{trial.seed}").randbytes(_MARKER_SIZE)

@@ -165,6 +165,12 @@ class VirtualController(Controller):
         )  # fmt: skip
         self._emit(head + data)
 
+    def on_hci_le_set_random_address_command(self, command: hci.HCI_LE_Set_Random_Address_Command) -> _Status:
+        if self.le_scan_enable or self.pending_le_connection is not None:
+            return _Status(_Code.COMMAND_DISALLOWED_ERROR)
+        self.random_address = command.random_address
+        return _Status(_Code.SUCCESS)
+
     def on_hci_le_set_extended_scan_parameters_command(self, command: hci.HCI_LE_Set_Extended_Scan_Parameters_Command) -> _Status:
         if self.le_scan_enable:
             return _Status(_Code.COMMAND_DISALLOWED_ERROR)

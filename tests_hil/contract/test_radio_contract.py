@@ -21,7 +21,7 @@ import pytest
 
 from rig.drivers.radio_bleak import BleakRadio, longest_write
 from rig.errors import PAIRING_GROUP, ConfigError, InstrumentError, LinkLost, NoReply, NotFound, Refused
-from rig.ports import Advertisement, GattLink
+from rig.ports import Advertisement, GattLink, RadioCapability
 from rig.virtual.air import CURRENT_AIR, Air
 from rig.virtual.ble_peripheral import AttRefusal, BlePeripheral, Bond, Characteristic, Security, Service
 from rig.virtual.clock import loop_factory
@@ -473,6 +473,52 @@ def test_a_stranger_neither_pairs_nor_uses_an_earlier_bond(on_bench: OnBench) ->
         assert await codes_of(link, ENCRYPTED) == [0] * 3, "a stranger's visit costs no bond"
 
     on_bench(test, radio={"pair": True})
+
+
+def test_a_radio_with_another_address_is_a_stranger_to_a_bonded_device(on_bench: OnBench) -> None:
+    """The device itself says whom it has met: its bonds are kept by the centrals' addresses."""
+    other = "F3:11:22:33:44:55"
+
+    async def test(bench: Bench) -> None:
+        assert RadioCapability.SET_ADDRESS in bench.radio.capabilities
+        link = await bench.connect()
+        first = bench.radio.own_address
+        assert set(bench.device.bonds) == {first}
+        await bench.radio.use_address(other)
+        assert (await codes_of(link, ENCRYPTED))[0] == 0, "a link that is up goes on"
+        await link.disconnect()
+        link = await bench.connect(secured=False)
+        assert await codes_of(link, ENCRYPTED) == [0x05] * 3, "it still knows the central"
+        await link.disconnect()
+        await bench.connect()
+        assert set(bench.device.bonds) == {first, other}
+        assert bench.radio.own_address == other
+
+    on_bench(test, radio={"pair": True})
+
+
+def test_an_address_does_not_change_while_the_radio_scans(on_bench: OnBench) -> None:
+    async def test(bench: Bench) -> None:
+        before = bench.radio.own_address
+        scan = asyncio.ensure_future(bench.radio.find(lambda _seen: False, timeout_s=2.0))
+        await asyncio.sleep(1.0)
+        with pytest.raises(InstrumentError, match="changing the address failed"):
+            await bench.radio.use_address("F3:11:22:33:44:55")
+        assert bench.radio.own_address == before
+        with pytest.raises(NotFound):
+            await scan
+
+    on_bench(test)
+
+
+def test_an_adapter_of_the_systems_cannot_choose_its_address() -> None:
+    async def test() -> None:
+        radio = BleakRadio(owner="dk1", adapter="hci0")
+        assert (radio.capabilities, radio.own_address) == (frozenset(), None)
+        with pytest.raises(InstrumentError, match="cannot choose its address; only an adapter that the rig drives itself can: virtual"):
+            await radio.use_address("F3:11:22:33:44:55")
+
+    asyncio.run(test())
 
 
 def test_a_device_with_another_key_cannot_be_understood(on_bench: OnBench) -> None:

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
 from rig.errors import MalformedReply, NoReply
+from rig.ota.disorder import Sending
+from rig.ota.secure_dfu.packet_order import Disarray, turns
 from rig.ota.secure_dfu.transfer import extend
 from rig.ota.secure_dfu.transport import DfuTransport, within
 from rig.ota.secure_dfu.wire import RESPONSE, Checksum, ChecksumMismatch, Opcode, checksum
@@ -45,16 +47,21 @@ class Receipts:
         self._sent: list[Checksum] = []
         self._next = 0
         self._accepted = 0
+        self._repeated = 0
 
     def reload(self) -> None:
         """The device counts from here."""
         self._sent.clear()
         self._next = self.every
-        self._accepted = 0
+        self._accepted = self._repeated = 0
 
     def sent(self, held: Checksum) -> None:
         """One more packet is on its way, with which the device holds `held`."""
         self._sent.append(held)
+
+    def repeated(self, packets: int) -> None:
+        """So many packets are on their way once more, and may have receipts of their own."""
+        self._repeated += packets
 
     @property
     def owed(self) -> int:
@@ -64,7 +71,7 @@ class Receipts:
     @property
     def possible(self) -> int:
         """How many replies in the form of a receipt may still come, at most."""
-        return len(self._sent) + 1 if self.every and self._sent else 0
+        return len(self._sent) + self._repeated + 1 if self.every and self._sent else 0
 
     def is_due(self, reply: bytes) -> bool:
         """Whether `reply` is exactly the next receipt."""
@@ -74,7 +81,7 @@ class Receipts:
         """Take a receipt.  Raises `ChecksumMismatch` when it tells of lost bytes, `Refused` when it carries an error code."""
         received = checksum("packet receipt", reply)
         self._accepted += 1
-        if self._accepted > len(self._sent):
+        if self._accepted > len(self._sent) + self._repeated:
             raise MalformedReply("packet receipt", reply, "there are more receipts than packets")
         if self.owed and received == self._sent[self._next - 1]:
             self._next += self.every
@@ -87,9 +94,11 @@ class Receipts:
 class Exchange:
     """The conversation with one bootloader.  `last_reply` is the latest reply, for the evidence."""
 
-    def __init__(self, transport: DfuTransport, waits: Waits) -> None:
+    def __init__(self, transport: DfuTransport, waits: Waits, sending: Sending) -> None:
         self.receipts = Receipts()
         self.last_reply = b""
+        self._sending = sending
+        self.disarray = Disarray(sending)
         self._transport = transport
         self._inbox = transport.notifications
         self._waits = waits
@@ -107,18 +116,26 @@ class Exchange:
         """Ask what the device holds of the current object; receipts that are due are taken first."""
         if not self.receipts.possible:
             self._refuse_unasked(name)
-        return checksum(name, await within(self._waits.crc_s, name, self._crc_answer()))
+        held = checksum(name, await within(self._waits.crc_s, name, self._crc_answer()))
+        self.disarray.compare(held)
+        return held
 
-    async def send(self, packets: Iterable[bytes], start: Checksum, *, ahead: int) -> AsyncGenerator[Checksum]:
-        """Send `packets`, and after each yield what the device should hold, beginning from `start`.
+    async def send(self, packets: Iterable[bytes], start: Checksum, *, end: int, ahead: int) -> AsyncGenerator[Checksum]:
+        """Send `packets` of an object that ends at offset `end`, and yield what the device should hold, beginning from `start`.
 
-        With receipts on, at most `ahead` of those that are due may be missing while it goes on sending.
+        It yields after each packet, or after two where they are sent the wrong way round.  With receipts on, at most `ahead` of those
+        that are due may be missing while it goes on sending.
         """
         held = start
-        for packet in packets:
-            await self._transport.send_packet(packet)
-            held = extend(held, packet)
-            self.receipts.sent(held)
+        self.disarray.begin(end)
+        for turn in turns(packets, self._sending):
+            for packet in turn.sent:
+                await self._transport.send_packet(packet)
+            self.disarray.sent(turn, held)
+            for packet in turn.due:
+                held = extend(held, packet)
+                self.receipts.sent(held)
+            self.receipts.repeated(len(turn.sent) - len(turn.due))
             if self.receipts.every:
                 await self._take_receipts(ahead)
             else:
@@ -136,17 +153,22 @@ class Exchange:
     async def _crc_answer(self) -> bytes:
         await self._transport.request(bytes((Opcode.CRC,)))
         reply = await self._read()
-        while self.receipts.is_due(reply):
-            self.receipts.accept(reply)
+        while (is_refused := self.disarray.refuses_copy(reply)) or self.receipts.is_due(reply):
+            if not is_refused:
+                self.receipts.accept(reply)
             reply = await self._read()
         return reply
 
     async def _take_receipts(self, ahead: int) -> None:
         while self.receipts.owed > ahead or len(self._inbox):
             try:
-                self.receipts.accept(await within(self._waits.receipt_s, "packet receipt", self._read()))
+                reply = await within(self._waits.receipt_s, "packet receipt", self._read())
             except NoReply as error:
                 raise ChecksumMismatch("packet receipt", b"", (str(error),)) from None
+            if self.disarray.refuses_copy(reply):
+                continue
+            self.disarray.compare(checksum("packet receipt", reply))
+            self.receipts.accept(reply)
 
     async def _read(self) -> bytes:
         self.last_reply = await self._inbox.get()

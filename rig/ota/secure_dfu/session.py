@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rig.errors import Refused
+from rig.ota.disorder import Sending
 from rig.ota.secure_dfu import wire
 from rig.ota.secure_dfu.exchange import Exchange, Waits
 from rig.ota.secure_dfu.transfer import (
@@ -76,11 +77,13 @@ class SecureDfuSession:
     makes no sense, and `Refused` when it is an error code (groups: `wire.RESULT_GROUP`, `wire.EXTENDED_GROUP`; -1 for ATT errors).
     """
 
-    def __init__(self, transport: DfuTransport, *, options: Options | None = None, waits: Waits | None = None) -> None:
+    def __init__(
+        self, transport: DfuTransport, *, options: Options | None = None, waits: Waits | None = None, sending: Sending | None = None
+    ) -> None:
         self._options = options or Options()
         self._waits = waits or Waits()
         self._transport = transport
-        self._exchange = Exchange(transport, self._waits)
+        self._exchange = Exchange(transport, self._waits, sending or Sending(lambda _noticed: None))
         self._pace = self._options.pace
         self._pauses = list(self._options.erase_pauses_s)
         self._kind = "init"  # what a bootloader acts on before the first select
@@ -112,7 +115,7 @@ class SecureDfuSession:
         """
         size = packet or self._transport.max_packet
         packets = (data[offset : offset + size] for offset in range(0, len(data), size))
-        sent = [held async for held in self._exchange.send(packets, start, ahead=1)]
+        sent = [held async for held in self._exchange.send(packets, start, end=start.offset + len(data), ahead=1)]
         return sent[-1] if sent else start
 
     async def crc(self) -> Checksum:
@@ -242,7 +245,7 @@ class SecureDfuSession:
         packets = piece.packets(start, self._transport.max_packet)
         ahead = 0 if self._pace is Pace.LOCKSTEP else 1
         number = 0
-        async with aclosing(self._exchange.send(packets, checksum_of(piece.whole[:start]), ahead=ahead)) as sent:
+        async with aclosing(self._exchange.send(packets, checksum_of(piece.whole[:start]), end=piece.stop, ahead=ahead)) as sent:
             async for held in sent:
                 yield held.offset
                 number += 1
@@ -258,6 +261,7 @@ class SecureDfuSession:
         if held != expected:
             reason = f"the device holds {held}, sent was {expected}"
             raise ChecksumMismatch(f"{self._kind} CRC", self._exchange.last_reply, (reason,))
+        self._exchange.disarray.agreed()
 
     async def _slow_down(self, *, last: bool) -> None:
         """Be more careful from here on; the last attempt is as careful as can be."""
