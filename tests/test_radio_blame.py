@@ -30,9 +30,11 @@ def outcome(action: Any) -> RigError:
         (BleakDBusError("org.bluez.Error.Failed", ["Not connected"]), LinkLost, None),
         (BleakError("Not connected"), LinkLost, None),
         (BleakDBusError("org.freedesktop.DBus.Error.NoReply", ["the daemon died"]), InstrumentError, None),
+        (OSError(107, "Transport endpoint is not connected"), InstrumentError, None),
+        (EOFError(), InstrumentError, None),
     ],
 )
-def test_a_failed_read(error: BleakError, kind: type[RigError], code: int | None) -> None:
+def test_a_failed_read(error: Exception, kind: type[RigError], code: int | None) -> None:
     async def read_gatt_char(_characteristic: str) -> bytes:
         raise error
 
@@ -82,6 +84,8 @@ def test_whatever_fails_after_the_link_has_ended_is_its_loss() -> None:
         (BleakDBusError("org.bluez.Error.Failed", ["le-connection-abort-by-local"]), LinkLost, None),
         (BleakError("failed to discover services, device disconnected"), LinkLost, None),
         (BleakError("Bleak requires BlueZ >= 5.55."), InstrumentError, None),
+        (ConnectionRefusedError(111, "Connection refused"), InstrumentError, None),
+        (EOFError(), InstrumentError, None),
     ],
 )
 def test_a_failed_connection(monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[RigError], group: int | None) -> None:

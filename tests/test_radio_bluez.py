@@ -18,7 +18,7 @@ from rig.errors import PAIRING_GROUP, InstrumentError, LinkLost, NoReply, NotFou
 from rig.ports import GattLink
 from rig.virtual.air import CURRENT_AIR, Air
 from rig.virtual.ble_peripheral import BlePeripheral, Characteristic, Security, Service
-from tests.bluez.bus import private_bus
+from tests.bluez.bus import PrivateBus, private_bus
 from tests.bluez.daemon import Bluetoothd, bluetoothd
 from tests.bluez.errors import BluezFault, DBusFault, in_progress, not_ready
 
@@ -33,8 +33,8 @@ CONNECT_S = 20.0
 class Bench:
     """A bluetoothd, a board within its earshot, and a kettle."""
 
-    def __init__(self, address: str, air: Air) -> None:
-        self.address = address
+    def __init__(self, bus: PrivateBus, air: Air) -> None:
+        self.bus = bus
         self.board = BlePeripheral(air, address=BOARD)
         self.other = BlePeripheral(air, address=OTHER)
         self.value = b"as read"
@@ -65,8 +65,8 @@ def on_bench(story: Callable[[Bench], Awaitable[None]]) -> None:
     async def main() -> None:
         token = CURRENT_AIR.set(Air(seed=1))
         try:
-            async with asyncio.timeout(LIMIT_S), private_bus() as address:
-                bench = Bench(address, CURRENT_AIR.get())
+            async with asyncio.timeout(LIMIT_S), private_bus() as bus:
+                bench = Bench(bus, CURRENT_AIR.get())
                 await bench.start()
                 await story(bench)
                 bench.board.vanish()
@@ -81,7 +81,7 @@ def with_radio(story: Callable[[Bench, Bluetoothd, BleakRadio], Awaitable[None]]
     """Run `story` with a bluetoothd and a radio on it, made with `options`."""
 
     async def main(bench: Bench) -> None:
-        async with bluetoothd(bench.address) as daemon, BleakRadio(owner="dk1", adapter="hci0", **options) as radio:
+        async with bluetoothd(bench.bus.address) as daemon, BleakRadio(owner="dk1", adapter="hci0", **options) as radio:
             await story(bench, daemon, radio)
 
     on_bench(main)
@@ -99,14 +99,14 @@ def test_a_board_is_found_among_others_with_name_level_and_services() -> None:
 def test_silence_is_not_found_and_tells_how_many_others_were_heard() -> None:
     async def story(_bench: Bench, _daemon: Bluetoothd, radio: BleakRadio) -> None:
         with pytest.raises(NotFound, match="2 other"):
-            await radio.find(lambda seen: seen.name == "nobody", timeout_s=1.0)
+            await radio.find(lambda seen: seen.name == "nobody", timeout_s=2.0)
 
     with_radio(story)
 
 
 def test_an_adapter_that_is_not_there_is_the_rigs_trouble() -> None:
     async def story(bench: Bench) -> None:
-        async with bluetoothd(bench.address, adapter=False):
+        async with bluetoothd(bench.bus.address, adapter=False):
             with pytest.raises(InstrumentError, match=r"dk1\.radio: scanning failed: adapter 'hci0' not found"):
                 async with BleakRadio(owner="dk1", adapter="hci0") as radio:
                     await radio.find(lambda _seen: True, timeout_s=1.0)
@@ -126,7 +126,7 @@ def test_a_bus_without_bluez_is_the_rigs_trouble() -> None:
 def test_a_bluetoothd_that_dies_between_two_scans_is_the_rigs_trouble() -> None:
     async def story(bench: Bench) -> None:
         async with AsyncExitStack() as life:
-            await life.enter_async_context(bluetoothd(bench.address))
+            await life.enter_async_context(bluetoothd(bench.bus.address))
             radio = await BleakRadio(owner="dk1", adapter="hci0").__aenter__()
             await radio.find(lambda seen: seen.name == "rig-dk1", timeout_s=10.0)
             await life.aclose()
@@ -213,7 +213,7 @@ def test_without_pairing_the_rig_registers_no_agent() -> None:
 @pytest.mark.parametrize(("passkey", "capability"), [(None, "NoInputNoOutput"), (123456, "KeyboardOnly")])
 def test_the_rig_answers_for_the_user_while_its_radio_is_open(passkey: int | None, capability: str) -> None:
     async def story(bench: Bench) -> None:
-        async with bluetoothd(bench.address) as daemon:
+        async with bluetoothd(bench.bus.address) as daemon:
             radio = await BleakRadio(owner="dk1", adapter="hci0", pair=True, passkey=passkey).__aenter__()
             assert daemon.default_capability == capability
             await bench.link(radio)
@@ -227,7 +227,7 @@ def test_the_rig_answers_for_the_user_while_its_radio_is_open(passkey: int | Non
 
 def test_a_bluez_that_takes_no_agent_is_the_rigs_trouble() -> None:
     async def story(bench: Bench) -> None:
-        async with bluetoothd(bench.address) as daemon:
+        async with bluetoothd(bench.bus.address) as daemon:
             daemon.fail("RegisterAgent", BluezFault("AlreadyExists", "Already Exists"))
             with pytest.raises(InstrumentError, match=r"dk1\.radio: .* does not take the pairing agent: org\.bluez\.Error\.AlreadyExists"):
                 async with BleakRadio(owner="dk1", adapter="hci0", pair=True):
@@ -360,3 +360,37 @@ def test_an_adapter_that_is_pulled_out_is_the_rigs_trouble() -> None:
             await radio.find(lambda _seen: True, timeout_s=1.0)
 
     with_radio(story)
+
+
+# -------------------------------------------------------------------------------------------------------------- lost buses
+def test_a_bluetoothd_that_dies_under_a_link_is_the_rigs_trouble() -> None:
+    async def story(bench: Bench) -> None:
+        async with bluetoothd(bench.bus.address) as daemon:
+            radio = await BleakRadio(owner="dk1", adapter="hci0").__aenter__()
+            link = await bench.link(radio)
+            daemon.die()
+            with pytest.raises(InstrumentError, match=r"read of .* failed"):
+                await link.read(VALUE)
+            await radio.__aexit__(None, None, None)
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_bus_that_dies_is_the_rigs_trouble_and_leaving_goes_on(pair: bool) -> None:
+    async def story(bench: Bench) -> None:
+        async with bluetoothd(bench.bus.address):
+            radio = await BleakRadio(owner="dk1", adapter="hci0", pair=pair).__aenter__()
+            found = await radio.find(lambda seen: seen.address == BOARD, timeout_s=10.0)
+            link = await radio.connect(found, services=[SMP], timeout_s=CONNECT_S)
+            bench.bus.kill()
+            assert await link.wait_lost() is None
+            with pytest.raises(LinkLost):
+                await link.read(VALUE)
+            with pytest.raises(InstrumentError):
+                await radio.connect(found, services=[SMP], timeout_s=CONNECT_S)
+            with pytest.raises(InstrumentError):
+                await radio.find(lambda _seen: True, timeout_s=1.0)
+            await radio.__aexit__(None, None, None)
+
+    on_bench(story)

@@ -14,6 +14,8 @@ from bleak.exc import (
 from rig.errors import PAIRING_GROUP, InstrumentError, LinkLost, NotFound, Refused
 
 ADAPTER_HINT = "is the Bluetooth adapter there and up?"
+BUS_ERRORS = (OSError, EOFError)
+"""What comes out of bleak unchanged when the D-Bus itself goes away; a TimeoutError is an OSError and means something else."""
 
 _ATT_GROUP = -1
 _ATTRIBUTE_NOT_FOUND, _INSUFFICIENT_AUTHENTICATION = 0x0A, 0x05
@@ -42,8 +44,8 @@ def is_already_paired(error: BleakError) -> bool:
     return isinstance(error, BleakDBusError) and error.dbus_error == _ALREADY_PAIRED
 
 
-def blame(error: BleakError, request: str, *, instrument: str, can_write: bool = True) -> Exception:
-    """Whose fault a failed GATT procedure was, on a link that is still up.
+def blame(error: Exception, request: str, *, instrument: str, can_write: bool = True) -> Exception:
+    """Whose fault a failed GATT procedure was, on a link that is still up; `error` is bleak's, or one of `BUS_ERRORS`.
 
     `can_write` False: the request was a write, and the characteristic has no property for it.  BlueZ then does not ask the device.
     """
@@ -58,13 +60,13 @@ def blame(error: BleakError, request: str, *, instrument: str, can_write: bool =
         code = _INSUFFICIENT_AUTHENTICATION  # BlueZ says "Not paired" for 0x05, 0x0C and 0x0F
     if code is not None:
         return Refused(request, group=_ATT_GROUP, code=code, name=PROTOCOL_ERROR_CODES.get(code, "unknown ATT error"))
-    if "not connected" in str(error).lower():
+    if isinstance(error, BleakError) and "not connected" in str(error).lower():
         return LinkLost(None)  # BlueZ answers so before it says that the device has gone
-    return InstrumentError(instrument, f"{request} failed: {error}")
+    return InstrumentError(instrument, f"{request} failed: {_words(error)}")
 
 
-def blame_for_connect(error: BleakError, instrument: str) -> Exception:
-    """Whose fault a failed connection attempt was."""
+def blame_for_connect(error: Exception, instrument: str) -> Exception:
+    """Whose fault a failed connection attempt was; `error` as for `blame`."""
     if isinstance(error, BleakDeviceNotFoundError):
         return NotFound(f"{error.identifier} has gone: {error}")
     if isinstance(error, BleakGATTProtocolError):
@@ -77,10 +79,14 @@ def blame_for_connect(error: BleakError, instrument: str) -> Exception:
     hci_reason = getattr(error, "hci_reason", None)
     if hci_reason is not None or _is_of_the_link(error):
         return LinkLost(hci_reason)  # BlueZ has many words for it, and no reason
-    return InstrumentError(instrument, f"connect failed: {error}", hint=ADAPTER_HINT)
+    return InstrumentError(instrument, f"connect failed: {_words(error)}", hint=ADAPTER_HINT)
 
 
-def _is_of_the_link(error: BleakError) -> bool:
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, BleakError) else f"the D-Bus has gone ({type(error).__name__})"
+
+
+def _is_of_the_link(error: Exception) -> bool:
     if not isinstance(error, BleakDBusError):
         return "disconnected" in str(error)
     return error.dbus_error in _LINK_ERRORS and not any(reason in str(error) for reason in _HOST_REASONS)

@@ -20,7 +20,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakDeviceNotFoundError, BleakError
 
-from rig.drivers.bleak_errors import ADAPTER_HINT, blame, blame_for_connect, is_already_paired
+from rig.drivers.bleak_errors import ADAPTER_HINT, BUS_ERRORS, blame, blame_for_connect, is_already_paired
 from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound
 from rig.ports import Advertisement, RadioCapability
 
@@ -107,7 +107,9 @@ class BleakLink:
     def _translated(self, request: str, *, written: tuple[str, bool] | None = None) -> Iterator[None]:
         try:
             yield
-        except BleakError as error:
+        except TimeoutError:
+            raise
+        except (BleakError, *BUS_ERRORS) as error:
             if not self.is_up:
                 raise LinkLost(self.lost_reason) from error
             can_write = written is None or self._can_write(*written)
@@ -299,7 +301,7 @@ class BleakRadio:
                 await client.connect()  # BlueZ has paired by itself in the meantime, and now it says so
         except TimeoutError:
             raise NoReply("connect", timeout_s) from None
-        except BleakError as error:
+        except (BleakError, *BUS_ERRORS) as error:
             raise blame_for_connect(error, self._name) from error
 
     async def _end_earlier_links(self, address: str) -> None:
@@ -322,7 +324,7 @@ class BleakRadio:
     def _adapter_errors(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (BleakError, OSError) as error:  # TimeoutError is an OSError
+        except (BleakError, *BUS_ERRORS) as error:  # TimeoutError is an OSError
             reason = str(error) or "it does not answer"
             raise InstrumentError(self._name, f"{what} failed: {reason}", hint=ADAPTER_HINT) from error
 

@@ -17,8 +17,8 @@ class BenchBehindBluez(VirtualBench):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         async with AsyncExitStack() as opening:
-            address = await opening.enter_async_context(private_bus())
-            await opening.enter_async_context(bluetoothd(address))
+            bus = await opening.enter_async_context(private_bus())
+            await opening.enter_async_context(bluetoothd(bus.address))
             self._host = opening.pop_all()
         return self
 

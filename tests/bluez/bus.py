@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _LIMIT_S = 10.0
@@ -20,9 +21,17 @@ _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrivateBus:
+    """A bus that runs; `kill` ends it with everybody still on it."""
+
+    address: str
+    kill: Callable[[], None]
+
+
 @contextlib.asynccontextmanager
-async def private_bus() -> AsyncIterator[str]:
-    """The address of a new system bus."""
+async def private_bus() -> AsyncIterator[PrivateBus]:
+    """A new system bus."""
     with tempfile.TemporaryDirectory(prefix="rig-") as name:
         socket, config = Path(name) / "bus", Path(name) / "bus.conf"
         config.write_text(_CONFIG.format(socket=socket))
@@ -36,11 +45,12 @@ async def private_bus() -> AsyncIterator[str]:
             async with asyncio.timeout(_LIMIT_S):
                 address = (await daemon.stdout.readline()).decode().strip()  # printed once it takes connections
             os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = address
-            yield address
+            yield PrivateBus(address=address, kill=daemon.kill)
         finally:
             if before is None:
                 os.environ.pop("DBUS_SYSTEM_BUS_ADDRESS", None)
             else:
                 os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = before
-            daemon.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                daemon.terminate()
             await daemon.wait()

@@ -175,7 +175,7 @@ async def bluez(*, radio: dict[str, Any] | None = None, **device: Any) -> AsyncI
     subject = Device(air, **device)
     await subject.start()
     try:
-        async with private_bus() as address, bluetoothd(address), BleakRadio(owner="dk1", adapter="hci0", **(radio or {})) as opened:
+        async with private_bus() as bus, bluetoothd(bus.address), BleakRadio(owner="dk1", adapter="hci0", **(radio or {})) as opened:
             yield Bench(radio=opened, device=subject, air=air, capture=bytearray(), knows_reasons=False, is_exact=False)
     finally:
         subject.radio.vanish()
