@@ -15,6 +15,7 @@ from rig.model import Event, Judgement, Verdict
 from rig.run.shrink import describe
 from rig.store import Campaign
 from tests_hil.campaigns import boards_file, plan_campaign, run_campaign, scenario_file
+from tests_hil.test_command_line import rig
 
 PIN = "P0.13"
 BLOCK_S = 0.010
@@ -203,6 +204,22 @@ def test_on_the_wall_clock(tmp_path: Path, trigger: dict[str, Any]) -> None:
     assert done.judgement.verdict is Verdict.PASS, done.judgement.reason
     assert done.only("fault.triggered").data["phase"] == "install"
     assert done.judgement.fault_proved
+
+
+# ------------------------------------------------------------------------------------------------------------------- shrunk
+def test_shrinking_needs_no_samples_where_the_beginning_of_the_phase_will_do(tmp_path: Path) -> None:
+    boards = boards_file(tmp_path, only="nrf52840", bootloader={"upgrading_pin": PIN, "defects": ["hang-without-image"]})
+    document = json.loads(boards.read_text())
+    document["boards"][0]["logic_inputs"] = {"D3": PIN}
+    boards.write_text(json.dumps(document))
+    cut = {"power_cut": {"trigger": {"gpio": {"input": 3, "edge": "rising"}}, "offset_ms": 500, "off_ms": 300}}
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[cut]), boards)
+    assert judgement.verdict is Verdict.FAIL, judgement.reason
+    done = rig("shrink", "campaign", "T-0001", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "still fails from the beginning of its phase: power cut" in done.stdout
+    assert "with: power cut for" in done.stdout
+    assert "after the beginning of install" in done.stdout
 
 
 # ------------------------------------------------------------------------------------------------------------------ refused

@@ -273,10 +273,22 @@ class Signals(Strict):
     """Regular expression: the application serves again."""
 
 
-LogicInput = Annotated[str, Field(pattern=r"^D[1-7]$")]
+def _logic_input(value: str) -> str:
+    if not re.fullmatch(r"D[1-7]", value):
+        raise PydanticCustomError("logic_input", "no logic input that can be wired; there are D1 to D7, and D0 is VDD")
+    return value
+
+
+def _pin(value: str) -> str:
+    if not re.match(PIN, value):
+        raise PydanticCustomError("pin", "no pin; write it as P0.00 to P0.31 or P1.00 to P1.15")
+    return value
+
+
+LogicInput = Annotated[str, AfterValidator(_logic_input)]
 """Of the supply, as it is labelled there."""
 
-Pin = Annotated[str, Field(pattern=PIN)]
+Pin = Annotated[str, AfterValidator(_pin)]
 """Of the SoC, as the product specification writes it."""
 
 
