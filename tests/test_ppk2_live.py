@@ -190,6 +190,21 @@ def test_a_recording_that_outlives_the_watch_is_whole_and_ends_the_stream() -> N
     run(test)
 
 
+def test_the_last_watch_may_end_while_a_recording_waits_for_its_last_samples() -> None:
+    async def test() -> None:
+        async with opened() as (supply, _, _pins):
+            stop = await supply.watch(Listener())
+            await supply.record()
+            await asyncio.sleep(0.0543)
+            trace, _ = await asyncio.gather(supply.stop_recording(), stop())
+            assert len(trace.logic) * trace.step_s == pytest.approx(0.054, abs=0.02)
+            heard_s = supply._heard_s
+            await asyncio.sleep(0.1)
+            assert supply._heard_s == heard_s, "the stream has been stopped"
+
+    run(test)
+
+
 def test_pins_reach_their_logic_inputs_at_the_right_moment_and_fall_with_vdd() -> None:
     async def test() -> None:
         async with opened() as (supply, _, pins):
