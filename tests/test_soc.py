@@ -222,7 +222,12 @@ async def light(cpu: Cpu) -> None:
 
 
 async def cut(soc: Soc) -> None:
-    await off_and_on(soc, 0.3)
+    soc.power.switch(False)
+    await asyncio.sleep(0.1)
+    now = asyncio.get_running_loop().time()
+    assert not soc.pins.high_between("P0.13", now - 0.05, now, 0.01).any(), "nothing drives it without power"
+    soc.power.switch(True)
+    await asyncio.sleep(1)
 
 
 async def reset(soc: Soc) -> None:
