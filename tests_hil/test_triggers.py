@@ -100,6 +100,16 @@ def test_without_a_kind_words_and_pages_are_counted_as_before(tmp_path: Path) ->
     assert write[4] < fired_ns < write[4] + write[5]
 
 
+def test_the_settings_page_of_secure_dfu(tmp_path: Path) -> None:
+    boards = boards_file(tmp_path, only="nrf52840", protocol="secure_dfu")
+    cut = {"power_cut": {"trigger": {"flash_operation": 2, "kind": "status"}, "off_ms": 300}}
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, protocol="secure_dfu", update={}, faults=[cut]), boards)
+    assert judgement.verdict is Verdict.PASS, judgement.reason
+    events = Campaign.open(tmp_path / "campaign").journal("T-0001").events
+    (delivered,) = (event for event in events if event.kind == "fault.delivered")
+    assert delivered.data["struck"]["kind"] == "status", "a whole page is written, which takes as long as the cut"
+
+
 # ------------------------------------------------------------------------------------------------------------------ current
 def test_the_current_of_an_erase_is_recognised_and_the_cut_strikes_it(tmp_path: Path) -> None:
     """A bootloader that computes draws 8 mA here, one whose flash is busy 3.6 mA; the first thing that it does is an erase."""
@@ -171,6 +181,14 @@ def test_a_trigger_that_never_comes_is_inconclusive(tmp_path: Path, trigger: dic
     assert "the trigger never fired" in done.judgement.reason
     (kind,) = trigger.keys() & {"flash_operation", "current", "gpio"}
     assert done.only("fault.not_fired").data["trigger"] == kind
+
+
+def test_a_supply_that_vanishes_while_it_is_watched_costs_the_trial(tmp_path: Path) -> None:
+    boards = boards_file(tmp_path, only="nrf52840", mishap={"kind": "supply-unplugged", "at_s": 9.0})
+    drop = {"link_drop": {"trigger": {"current": {"above_ma": 100, "for_ms": 1}}}}
+    (judgement,) = run_campaign(tmp_path, scenario_file(tmp_path, faults=[drop]), boards)
+    assert judgement.verdict is Verdict.ERROR
+    assert "dk1.supply: the port has vanished" in judgement.reason
 
 
 # ---------------------------------------------------------------------------------------------------------- several at once
