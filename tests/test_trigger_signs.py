@@ -194,3 +194,24 @@ def test_samples_count_from_the_beginning_of_the_phase_on() -> None:
         assert supply.listeners == []
 
     run(test)
+
+
+def test_samples_from_between_two_windows_do_not_count_in_the_second() -> None:
+    async def test() -> None:
+        fired: list[str] = []
+        supply = Supply()
+        stretch = CurrentStretch(above=True, limit_ua=LIMIT_UA, for_s=10 * STEP_S)
+        watched = watch(Trigger(kind=TriggerKind.CURRENT, current=stretch, phase=Phase.INSTALL, count=2), fired, supply=supply)
+        await watched.prepare()
+        watched.open()
+        watched.hear(phase("install"))
+        supply.sample([9000.0] * 20 + [0.0], start_s=0.0)
+        watched.hear(phase("boot_new"))
+        await asyncio.sleep(1.0)
+        watched.hear(phase("install"))
+        supply.sample([9000.0] * 20 + [0.0], start_s=0.9)
+        assert (watched.matches, fired) == (1, [])
+        supply.sample([9000.0] * 20, start_s=1.0)
+        assert fired == ["fired"]
+
+    run(test)

@@ -14,7 +14,7 @@ from rig.errors import ConfigError
 from rig.model import Event, Judgement, Verdict
 from rig.run.shrink import describe
 from rig.store import Campaign
-from tests_hil.campaigns import boards_file, plan_campaign, run_campaign, scenario_file
+from tests_hil.campaigns import ROOT, SCENARIOS, boards_file, plan_campaign, run_campaign, scenario_file
 from tests_hil.test_command_line import rig
 
 PIN = "P0.13"
@@ -211,6 +211,12 @@ def test_the_same_trial_gives_the_same_journal(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         journals.append(run(tmp_path / name, trigger).events)
     assert journals[0] == journals[1]
+
+
+def test_the_shipped_scenario_passes_on_the_shipped_board(tmp_path: Path) -> None:
+    judgements = run_campaign(tmp_path, SCENARIOS / "smp-signs.yaml", ROOT / "boards.yaml", trials=20)
+    assert [judgement.reason for judgement in judgements if judgement.verdict is not Verdict.PASS] == []
+    assert [judgement.fault_phase for judgement in judgements if judgement.fault_proved] == ["install"] * 16
 
 
 @pytest.mark.parametrize(

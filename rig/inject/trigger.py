@@ -94,11 +94,11 @@ class Watch:
         return event.kind == _COUNTED.get(trigger.kind)
 
     def _enter(self) -> None:
-        """The window in which the trigger may fire begins."""
+        """The window in which the trigger may fire begins, for the first time or again."""
+        self._since_s = asyncio.get_running_loop().time()
         if self._entered:
             return
         self._entered = True
-        self._since_s = asyncio.get_running_loop().time()
         if self._trigger.kind in (TriggerKind.TIME, TriggerKind.PHASE):
             self._go()
         elif self._trigger.kind is TriggerKind.FLASH_OPERATION:
