@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rig.drivers.ppk2_live import LiveSamples
 from rig.drivers.supply_ppk2 import Ppk2Supply
+from rig.errors import InstrumentError
 from rig.formats import ppk2
 from rig.ports import SupplyTrace
 from rig.virtual.clock import loop_factory
@@ -201,6 +202,16 @@ def test_the_last_watch_may_end_while_a_recording_waits_for_its_last_samples() -
             heard_s = supply._heard_s
             await asyncio.sleep(0.1)
             assert supply._heard_s == heard_s, "the stream has been stopped"
+
+    run(test)
+
+
+def test_a_kit_that_is_not_open_cannot_be_watched() -> None:
+    async def test() -> None:
+        async with opened() as (supply, _, _pins):
+            pass
+        with pytest.raises(InstrumentError, match="is not open"):
+            await supply.watch(Listener())
 
     run(test)
 

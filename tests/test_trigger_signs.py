@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.errors import InstrumentError
 from rig.fault import CurrentStretch, Edge, PinEdge
 from rig.inject.signs import CurrentSign, EdgeSign, Sign
 from rig.inject.trigger import Watch
 from rig.model import Event, MemoryMap, OperationKind, Phase, Region, Trigger, TriggerKind
-from rig.ports import FlashOperation, SupplyTrace
+from rig.ports import FlashOperation, SupplyCapability, SupplyTrace
 from rig.virtual.clock import loop_factory
 
 STEP_S = 10e-6
@@ -101,7 +102,8 @@ class Counter:
 class Supply:
     """A supply that a test drives."""
 
-    def __init__(self) -> None:
+    def __init__(self, *capabilities: SupplyCapability) -> None:
+        self.capabilities = frozenset(capabilities or {SupplyCapability.WATCH})
         self.listeners: list[Callable[[SupplyTrace], None]] = []
 
     async def watch(self, listener: Callable[[SupplyTrace], None]) -> Callable[[], Awaitable[None]]:
@@ -213,5 +215,21 @@ def test_samples_from_between_two_windows_do_not_count_in_the_second() -> None:
         assert (watched.matches, fired) == (1, [])
         supply.sample([9000.0] * 20, start_s=1.0)
         assert fired == ["fired"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "offered", "missing"),
+    [
+        (Trigger(kind=TriggerKind.CURRENT, current=CurrentStretch(above=True, limit_ua=1.0, for_s=1.0)), SupplyCapability.SENSE_VDD, "watch"),
+        (Trigger(kind=TriggerKind.GPIO, pin=PinEdge(number=1, edge=Edge.RISING)), SupplyCapability.WATCH, "logic_inputs"),
+    ],
+    ids=["current", "pin"],
+)
+def test_a_trial_that_was_planned_for_another_bench_says_what_this_one_lacks(trigger: Trigger, offered: SupplyCapability, missing: str) -> None:
+    async def test() -> None:
+        with pytest.raises(InstrumentError, match=f"does not offer {missing}"):
+            await watch(trigger, [], supply=Supply(offered)).prepare()
 
     run(test)

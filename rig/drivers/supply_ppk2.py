@@ -211,7 +211,8 @@ class Ppk2Supply:
 
     async def watch(self, listener: Callable[[SupplyTrace], None]) -> Callable[[], Awaitable[None]]:
         """As `rig.ports.WatchedSupply.watch`: a block is what arrived in one piece, at the earliest when its last sample is known."""
-        assert self._calibration is not None
+        if self._stream is None or self._calibration is None:
+            raise InstrumentError(self._name, "is not open")
         if not self._listeners:
             self._live = LiveSamples(self._calibration)
         self._listeners.append(listener)
@@ -229,6 +230,7 @@ class Ppk2Supply:
         async with self._streaming_turn:
             if not self._is_streaming:
                 self._is_streaming, self._part_of_word = True, b""
+                self._live = LiveSamples(self._calibration) if self._calibration else None
                 await self._command(Command.AVERAGE_START)
 
     async def _stop_stream(self) -> float:

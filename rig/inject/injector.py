@@ -115,11 +115,11 @@ class Injector:
         except InstrumentError as error:
             self._means.journal.emit("inject", "rig.error", instrument=error.instrument, reason=error.reason)
         finally:
-            await self._close_watch(armed)
             armed.done.set()
             for later in self._armed:
                 if later.fault.trigger.after == index + 1:
                     later.watch.open()
+            await self._close_watch(armed)
 
     async def _close_watch(self, armed: _Armed) -> None:
         try:

@@ -14,7 +14,7 @@ from rig.errors import InstrumentError
 from rig.inject.means import Means
 from rig.inject.signs import CurrentSign, EdgeSign, Sign
 from rig.model import Event, Trigger, TriggerKind
-from rig.ports import FlashOperation, OperationCounter, SupplyTrace, WatchedSupply
+from rig.ports import FlashOperation, OperationCounter, SupplyCapability, SupplyTrace, WatchedSupply
 
 _COUNTED = {
     TriggerKind.CHUNK: "upload.chunk",
@@ -44,6 +44,9 @@ class Watch:
     async def prepare(self) -> None:
         """Begin to look at the supply's samples, where the trigger needs them.  Nothing counts before `open`."""
         if self._sign is not None:
+            self._demand(SupplyCapability.WATCH)
+            if self._trigger.pin is not None:
+                self._demand(SupplyCapability.LOGIC_INPUTS)
             self._stop_samples = await cast("WatchedSupply", self._means.supply).watch(self._look)
 
     def open(self) -> None:
@@ -123,6 +126,10 @@ class Watch:
             self._match()
 
     # ---------------------------------------------------------------------------------------------------------- samples
+    def _demand(self, capability: SupplyCapability) -> None:
+        if capability not in self._means.supply.capabilities:
+            raise InstrumentError("supply", f"does not offer {capability}", hint="use another trigger on this bench")
+
     def _look(self, block: SupplyTrace) -> None:
         assert self._sign is not None
         for seen_s in self._sign.found(block, self._since_s):
