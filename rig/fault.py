@@ -48,6 +48,32 @@ class TriggerKind(StrEnum):
     CONNECTED = "connected"
     SUBSCRIBED = "subscribed"
     LOST = "lost"
+    CURRENT = "current"
+    GPIO = "gpio"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentStretch:
+    """A stretch of the supply current above, or else below, `limit_ua` (µA) that lasts `for_s` without a break."""
+
+    above: bool
+    limit_ua: float
+    for_s: float
+
+
+class Edge(StrEnum):
+    """Which way a logic level changes."""
+
+    RISING = "rising"
+    FALLING = "falling"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinEdge:
+    """An edge on logic input `number` of the supply, 1 to 7; input 0 is VDD."""
+
+    number: int
+    edge: Edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +81,8 @@ class Trigger:
     """When a fault is delivered: an event, how many times it must occur, then an offset.
 
     `phase` limits counting to that phase (None: from the start of the update); `count` is the N of "the Nth chunk, byte, console
-    match, flash operation or event of the link"; `pattern` is a regular expression for CONSOLE.
+    match, flash operation, event of the link, stretch or edge"; `pattern` is a regular expression for CONSOLE.
+    `current` goes with CURRENT, `pin` with GPIO.
     """
 
     kind: TriggerKind
@@ -67,6 +94,10 @@ class Trigger:
     """Which time that the phase begins, from 1: the second installation of a trial is the one that reverts."""
     after: int = field(default=0, metadata=ADDED_LATER)
     """Number of the fault of the same programme, from 1, that must be over before this trigger counts; 0 for none."""
+    operation: OperationKind | None = field(default=None, metadata=ADDED_LATER)
+    """FLASH_OPERATION: count whole operations of this kind; None counts every word written and every page erased."""
+    current: CurrentStretch | None = field(default=None, metadata=ADDED_LATER)
+    pin: PinEdge | None = field(default=None, metadata=ADDED_LATER)
 
 
 # ------------------------------------------------------------------------------------------------------ flash operations

@@ -298,6 +298,8 @@ class Board:
     interferer: InstrumentSpec | None = field(default=None, metadata=ADDED_LATER)
     attenuator: InstrumentSpec | None = field(default=None, metadata=ADDED_LATER)
     enclosure: str = field(default="", metadata=ADDED_LATER)
+    logic_inputs: Mapping[str, str] = field(default_factory=dict, metadata=ADDED_LATER)
+    """Which pin of the SoC is wired to which logic input of the supply, ``D1`` to ``D7``; ``D0`` is VDD."""
     recovery: RecoveryPolicy = field(default_factory=RecoveryPolicy, metadata=ADDED_LATER)
     calibration: Calibration | None = field(default=None, metadata=ADDED_LATER)
     """As it stood in the calibration file beside the boards file when the campaign was planned."""

@@ -7,7 +7,7 @@ event loop's clock (`loop.time()`), so that one code path serves the wall clock 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -111,7 +111,8 @@ class Probe(Instrument, Protocol):
 class SupplyTrace:
     """A stretch of supply samples: `start_s` on the loop's clock, `step_s` apart, current in µA, logic inputs as a bit mask.
 
-    Logic input 0 is wired to the SoC's VDD (through the instrument's logic port), so bit 0 tells whether VDD is high.
+    Logic input 0 is wired to the SoC's VDD (through the instrument's logic port), so bit 0 tells whether VDD is high.  Of a supply with
+    `SupplyCapability.LOGIC_INPUTS` bits 1 to 7 are whatever the bench has wired to the others.
     """
 
     start_s: float
@@ -127,6 +128,8 @@ class SupplyCapability(StrEnum):
     SENSE_VDD = "sense_vdd"
     SET_VOLTAGE = "set_voltage"
     AIMED_CUT = "aimed_cut"
+    WATCH = "watch"
+    LOGIC_INPUTS = "logic_inputs"
 
 
 class PowerSupply(Instrument, Protocol):
@@ -254,6 +257,18 @@ class AimedSupply(PowerSupply, Protocol):
         ...
 
 
+class WatchedSupply(PowerSupply, Protocol):
+    """A supply with `SupplyCapability.WATCH`: its samples can be looked at while they arrive."""
+
+    async def watch(self, listener: Callable[[SupplyTrace], None]) -> Callable[[], Awaitable[None]]:
+        """Call `listener` on the loop with every block of samples from now on, whether or not they are recorded too.
+
+        Blocks follow each other without overlap; what was lost on the way is filled as in a recording.  Returns the function that
+        ends it.
+        """
+        ...
+
+
 class Interferer(Instrument, Protocol):
     """A second radio that disturbs the first.  Only in a shielded enclosure.
 
@@ -325,4 +340,8 @@ class OperationCounter(Instrument, Protocol):
 
         Returns the function that cancels it.
         """
+        ...
+
+    def watch(self, listener: Callable[[FlashOperation], None]) -> Callable[[], None]:
+        """Call `listener` on the loop with every operation in the moment in which it begins; returns the function that ends it."""
         ...

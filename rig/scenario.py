@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rig.fault import CurrentStretch, PinEdge
 from rig.model import (
     Acceptance,
     Board,
@@ -75,6 +76,9 @@ class TriggerTemplate:
     offset_s: Draw = field(default_factory=lambda: Fixed(value=0.0))
     occurrence: int = 1
     after: int = 0
+    operation: OperationKind | None = None
+    current: CurrentStretch | None = None
+    pin: PinEdge | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

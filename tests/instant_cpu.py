@@ -106,6 +106,7 @@ class InstantCpu:
     count: int = 0
     console: list[tuple[str, int]] = field(default_factory=list)
     slept_s: float = 0.0
+    driven: list[tuple[str, bool]] = field(default_factory=list)
 
     @property
     def radio(self) -> Any:
@@ -151,6 +152,9 @@ class InstantCpu:
         return sum(not op.data for op in self.ops)
 
     def protect(self, start: int, size: int) -> None: ...
+
+    def drive_pin(self, pin: str, *, high: bool) -> None:
+        self.driven.append((pin, high))
 
     async def sleep(self, seconds: float) -> None:
         self.slept_s += seconds

@@ -194,6 +194,8 @@ BAD_BOARDS = [
     Mistake("name: dk2", "name: dk 2", "dk 2", "boards[1].name", "does not have the form", "letters"),
     Mistake("name: dk2", "name: 2", "2\n    soc: nrf52832", "boards[1].name", "must be text, not 2"),
     Mistake('"C0:00:00:00:00:02"', '"c0:00:00:00:00:01"', '"c0:', "boards[1].ble.address", "taken already"),
+    Mistake("    soc: nrf52832\n", "    soc: nrf52832\n    logic_inputs: {D0: P0.13}\n", "P0.13", "boards[1].logic_inputs.D0", "D0 is VDD"),
+    Mistake("    soc: nrf52832\n", "    soc: nrf52832\n    logic_inputs: {D3: P0.32}\n", "P0.32", "boards[1].logic_inputs.D3", "no pin"),
     Mistake('"C0:00:00:00:00:02"', '"C0:00:00:00:02"', '"C0:00:00:00:02"', "boards[1].ble.address", "not a Bluetooth address"),
     Mistake('{name: unit-2, address: "C0:00:00:00:00:02"}', "{name: unit-2, adress: x}", "adress", "boards[1].ble.adress", "unknown key", "'address'"),
     Mistake("name: unit-2", f"name: {'x' * 30}", "x" * 30, "boards[1].ble.name", "29 bytes"),

@@ -497,7 +497,7 @@ def test_drivers_are_listed_with_nothing_claimed() -> None:
     assert [(entry.port, entry.name) for entry in entries] == [(port, name) for port, names in DRIVERS.items() for name in names]
     assert all(entry.what for entry in entries)
     kit_entry = next(entry for entry in entries if entry.name == "ppk2")
-    assert kit_entry.capabilities == ("measure_current", "sense_vdd", "set_voltage")
+    assert kit_entry.capabilities == ("logic_inputs", "measure_current", "sense_vdd", "set_voltage", "watch")
     output = CliRunner().invoke(rig, ["drivers"], catch_exceptions=False).output
     rows = [line.split()[:3] for line in output.splitlines()[1:]]
     assert rows == [[entry.port, entry.name, "no"] for entry in entries]

@@ -347,3 +347,29 @@ def test_downgrade_prevention_lets_a_revert_through(mode: Mode) -> None:
     board = Board(mode=mode, options={"downgrade_prevention": True})
     board.request()
     assert board.boots(2) == ["2.0.0", "1.0.0"]
+
+
+# ---------------------------------------------------------------------------------------------------------- the status hook
+@pytest.mark.parametrize("mode", SWAP_MODES)
+def test_the_pin_tells_of_a_new_installation_and_not_of_one_that_is_completed(mode: Mode) -> None:
+    board = Board(mode=mode, options={"upgrading_pin": "P0.13"})
+    board.request(permanent=True)
+    interrupted = board.copy()
+    whole = board.power_on()
+    assert whole.driven == [("P0.13", True), ("P0.13", False)]
+    assert board.power_on().driven == [("P0.13", False)]
+    assert interrupted.power_on((whole.count // 2, "lost")).driven == [("P0.13", True)]
+    assert interrupted.power_on().driven == [("P0.13", False)]
+    assert interrupted.running == board.running == "2.0.0"
+
+
+def test_a_build_without_the_hook_drives_nothing() -> None:
+    board = Board(mode=Mode.SWAP_MOVE)
+    board.request()
+    assert board.power_on().driven == []
+
+
+@pytest.mark.parametrize("pin", ["P0.32", "P2.01", "13", "P0.1"])
+def test_the_hook_needs_a_pin_that_exists(pin: str) -> None:
+    with pytest.raises(ConfigError, match=r"upgrading_pin must be a pin such as P0\.13"):
+        Board(mode=Mode.SWAP_MOVE, options={"upgrading_pin": pin})

@@ -213,3 +213,37 @@ def test_an_exception_in_firmware_is_kept_for_the_operator() -> None:
 
     soc = on_soc(Scripted(broken), wait)
     assert isinstance(soc.failure, RuntimeError)
+
+
+# --------------------------------------------------------------------------------------------------------------------- pins
+async def light(cpu: Cpu) -> None:
+    cpu.drive_pin("P0.13", high=True)
+    await cpu.sleep(0.5)
+
+
+async def cut(soc: Soc) -> None:
+    soc.power.switch(False)
+    await asyncio.sleep(0.1)
+    now = asyncio.get_running_loop().time()
+    assert not soc.pins.high_between("P0.13", now - 0.05, now, 0.01).any(), "nothing drives it without power"
+    soc.power.switch(True)
+    await asyncio.sleep(1)
+
+
+async def reset(soc: Soc) -> None:
+    soc.restart(ResetReason.PIN)
+    await asyncio.sleep(1)
+
+
+async def watch_the_pin(soc: Soc, disturb: Callable[[Soc], Awaitable[None]]) -> None:
+    begun_s = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.1)
+    await disturb(soc)
+    high = soc.pins.high_between("P0.13", begun_s, asyncio.get_running_loop().time(), 0.01)
+    assert high[:8].all()
+    assert not high[-50:].any(), "the second boot does not drive it"
+
+
+@pytest.mark.parametrize("disturb", [cut, reset])
+def test_a_pin_is_let_go_by_every_reset(disturb: Callable[[Soc], Awaitable[None]]) -> None:
+    on_soc(Scripted(light), lambda soc: watch_the_pin(soc, disturb))

@@ -157,6 +157,7 @@ def _board(entry: BoardEntry) -> Board:
         radio=_spec(entry.radio),
         attenuator=_spec(entry.attenuator) if entry.attenuator else None,
         counter=_spec(entry.counter) if entry.counter else None,
+        logic_inputs=entry.logic_inputs,
         signals=ConsoleSignals(**entry.signals.model_dump()),
         in_place=entry.in_place,
         dfu_port=entry.dfu_port,

@@ -33,13 +33,13 @@ def _of_fault(fault: FaultTemplate, board: Board, above: str) -> Iterator[Lack]:
     if sees_operations and board.counter is None:
         reason = f"board {board.name!r} has no counter, so that nobody sees its flash operations"
         yield Lack(keys=(f"{here}.trigger.flash_operation", f"{here}.aim", here, above), reason=reason, hint=_offered("counter"))
+    yield from _of_sign(fault, board, here)
     if fault.kind in (FaultKind.POWER_CUT, FaultKind.BROWN_OUT) and board.supply.driver in RECOVERY_ONLY:
         reason = f"the supply {board.supply.driver!r} of board {board.name!r} is for recovery only; it cannot time a cut"
         yield Lack(keys=(here, above), reason=reason, hint="use a ppk2 or a switch, or restrict the scenario with `boards:`")
     elif fault.kind is FaultKind.BROWN_OUT and "set_voltage" not in SUPPLY_CAPABILITIES[board.supply.driver]:
-        able = [name for name, offered in SUPPLY_CAPABILITIES.items() if "set_voltage" in offered]
         reason = f"the supply {board.supply.driver!r} of board {board.name!r} cannot set a voltage"
-        yield Lack(keys=(here, above), reason=reason, hint=f"drivers that offer set_voltage: {', '.join(able)}")
+        yield Lack(keys=(here, above), reason=reason, hint=_able("set_voltage"))
     if fault.kind in (FaultKind.POWER_CUT, FaultKind.BROWN_OUT) and board.console.driver == "rtt":
         reason = f"the console of board {board.name!r} is RTT, which keeps the debugger attached: its power cannot be cut for a test"
         yield Lack(keys=(here, above), reason=reason, hint="give the board a uart console")
@@ -59,6 +59,24 @@ def _of_fault(fault: FaultTemplate, board: Board, above: str) -> Iterator[Lack]:
 def _radio_capabilities(board: Board) -> frozenset[str]:
     scheme, _, _ = str(board.radio.options.get("adapter", "")).partition(":")
     return RADIO_ADAPTERS.get(scheme, frozenset())
+
+
+def _of_sign(fault: FaultTemplate, board: Board, here: str) -> Iterator[Lack]:
+    """What a trigger on the supply's samples needs."""
+    trigger, offered = fault.trigger, SUPPLY_CAPABILITIES[board.supply.driver]
+    keys = tuple(f"{here}.{key}" for key in (f"trigger.{trigger.kind.value}.input", f"trigger.{trigger.kind.value}", "trigger"))
+    whose = f"the supply {board.supply.driver!r} of board {board.name!r}"
+    if trigger.kind in (TriggerKind.CURRENT, TriggerKind.GPIO) and "watch" not in offered:
+        yield Lack(keys=keys[1:], reason=f"{whose} cannot be watched while it samples", hint=_able("watch"))
+    elif trigger.pin is not None and "logic_inputs" not in offered:
+        yield Lack(keys=keys[1:], reason=f"{whose} has no logic inputs", hint=_able("logic_inputs"))
+    elif trigger.pin is not None and f"D{trigger.pin.number}" not in board.logic_inputs:
+        reason = f"nothing is wired to logic input {trigger.pin.number} of board {board.name!r}"
+        yield Lack(keys=keys, reason=reason, hint=f"wire it, then say so: logic_inputs: {{D{trigger.pin.number}: P0.13}}")
+
+
+def _able(capability: str) -> str:
+    return f"drivers that offer {capability}: {', '.join(name for name, offered in SUPPLY_CAPABILITIES.items() if capability in offered)}"
 
 
 def _offered(port: str) -> str:

@@ -21,6 +21,7 @@ from rig.config.schema_draws import (
     UniformDelay,
     UniformDuration,
 )
+from rig.fault import CurrentStretch, PinEdge
 from rig.model import Fade, FaultKind, FlashPlace, Interference, Limits, Phase, Protocol, TriggerKind, Voltage
 from rig.scenario import (
     AimTemplate,
@@ -37,7 +38,9 @@ from rig.scenario import (
 )
 
 _MS = 1000
+_UA_PER_MA = 1000
 _LINK_EVENTS = (TriggerKind.CONNECTED, TriggerKind.SUBSCRIBED, TriggerKind.LOST)
+_COUNTED_WITHOUT_END = (TriggerKind.CONSOLE, TriggerKind.CURRENT, TriggerKind.GPIO, *_LINK_EVENTS)
 _PLACES = {FlashPlace.TRAILER: Protocol.SMP, FlashPlace.STAGED: Protocol.SMP, FlashPlace.SETTINGS: Protocol.SECURE_DFU}
 """Places in flash that only one protocol has."""
 
@@ -131,10 +134,15 @@ def _trigger(entry: schema.Trigger, offset_ms: Any) -> TriggerTemplate:
         offset_s=draw(offset_ms, per=_MS),
         occurrence=entry.occurrence,
         after=entry.after,
+        operation=entry.kind,
     )
     count = draw(entry.count if entry.count is not None else 1)
     if entry.console is not None:
         return replace(plain, kind=TriggerKind.CONSOLE, count=count, pattern=entry.console)
+    if entry.current is not None:
+        return replace(plain, kind=TriggerKind.CURRENT, count=count, current=_stretch(entry.current))
+    if entry.gpio is not None:
+        return replace(plain, kind=TriggerKind.GPIO, count=count, pin=PinEdge(number=entry.gpio.input, edge=entry.gpio.edge))
     for kind in _LINK_EVENTS:
         if getattr(entry, kind.value):
             return replace(plain, kind=kind, count=count)
@@ -144,6 +152,12 @@ def _trigger(entry: schema.Trigger, offset_ms: Any) -> TriggerTemplate:
             phase = entry.phase if kind is TriggerKind.FLASH_OPERATION else Phase.UPLOAD
             return replace(plain, kind=kind, phase=phase, count=draw(count_entry))
     return plain
+
+
+def _stretch(entry: schema.Current) -> CurrentStretch:
+    limit_ma = entry.above_ma if entry.above_ma is not None else entry.below_ma
+    assert limit_ma is not None
+    return CurrentStretch(above=entry.above_ma is not None, limit_ua=limit_ma * _UA_PER_MA, for_s=entry.for_ms / _MS)
 
 
 def draw(entry: Any, *, per: int | None = None) -> Draw:
@@ -202,7 +216,7 @@ def _single(place: tuple[str | int, ...], fault: FaultTemplate, limits: Limits |
     if trigger.kind is TriggerKind.FLASH_OPERATION and "all" in _values(trigger.count):
         reason = "nobody knows beforehand how many flash operations an update takes"
         yield Found(place=(*place, "trigger", "flash_operation"), reason=reason, hint="give a number")
-    if trigger.kind in (TriggerKind.CONSOLE, *_LINK_EVENTS) and "all" in _values(trigger.count):
+    if trigger.kind in _COUNTED_WITHOUT_END and "all" in _values(trigger.count):
         yield Found(place=(*place, "trigger", "count"), reason="nobody knows beforehand how often this happens", hint="give a number")
     if fault.flips is not None and protocol not in (None, _PLACES.get(fault.flips.place, protocol)):
         yield Found(place=(*place, "place"), reason=f"a board with {protocol} has no {fault.flips.place} to flip bits in")

@@ -18,6 +18,7 @@ from rig.config.schema_supplies import (
     SwitchSupply,
     UhubctlSupply,
 )
+from rig.formats.soc import PIN
 from rig.model import ConsoleSignals, Protocol, RecoveryPolicy, Rung
 
 Soc = Literal["nrf52832", "nrf52833", "nrf52840"]
@@ -272,6 +273,25 @@ class Signals(Strict):
     """Regular expression: the application serves again."""
 
 
+def _logic_input(value: str) -> str:
+    if not re.fullmatch(r"D[1-7]", value):
+        raise PydanticCustomError("logic_input", "no logic input that can be wired; there are D1 to D7, and D0 is VDD")
+    return value
+
+
+def _pin(value: str) -> str:
+    if not re.match(PIN, value):
+        raise PydanticCustomError("pin", "no pin; write it as P0.00 to P0.31 or P1.00 to P1.15")
+    return value
+
+
+LogicInput = Annotated[str, AfterValidator(_logic_input)]
+"""Of the supply, as it is labelled there."""
+
+Pin = Annotated[str, AfterValidator(_pin)]
+"""Of the SoC, as the product specification writes it."""
+
+
 class Recovery(Strict):
     """What the rig does by itself after a trial that it lost on the board."""
 
@@ -308,6 +328,8 @@ class BoardEntry(Strict):
     """Programmable attenuator in the board's antenna path."""
     counter: VirtualCounter | None = None
     """Counts flash operations; leave it out where nothing can."""
+    logic_inputs: Annotated[dict[LogicInput, Pin], Field(default_factory=dict)]
+    """Pins of the SoC that are wired to logic inputs of the supply, for instance `D3: P0.13`; D1 to D7, D0 is VDD."""
     signals: Signals = Signals()
     """Console lines that the rig understands."""
     in_place: bool = False

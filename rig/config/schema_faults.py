@@ -9,16 +9,44 @@ from pydantic_core import PydanticCustomError
 
 from rig.config.schema_draws import CountDraw, DelayDraw, DurationDraw
 from rig.config.schema_parts import Pattern, Share, Strict
+from rig.fault import Edge
 from rig.model import FaultKind, FlashPlace, InterferenceKind, OperationKind, Phase, PointPlan
 
 _LINK_EVENTS = ("connected", "subscribed", "lost")
-_EVENTS = ("time", "chunk", "byte", "console", "flash_operation", *_LINK_EVENTS)
-_COUNTED_BY_COUNT = ("console", *_LINK_EVENTS)
+_SIGNS = ("current", "gpio")
+_EVENTS = ("time", "chunk", "byte", "console", "flash_operation", *_LINK_EVENTS, *_SIGNS)
+_COUNTED_BY_COUNT = ("console", *_LINK_EVENTS, *_SIGNS)
 Weight = Annotated[int, Field(ge=1, le=1000)]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 
 
 # -------------------------------------------------------------------------------------------------------------- triggers
+class Current(Strict):
+    """A stretch of the supply current, as what flows out of the supply: what else hangs on the board's VDD counts too."""
+
+    above_ma: Annotated[float, Field(gt=0, le=5000)] | None = None
+    """The current stays above this, in milliamperes, above 0 and at most 5000."""
+    below_ma: Annotated[float, Field(gt=0, le=5000)] | None = None
+    """Or it stays below this, in milliamperes, above 0 and at most 5000."""
+    for_ms: Annotated[float, Field(ge=0.01, le=600_000)]
+    """For so long without a break, in milliseconds, 0.01 to 600000."""
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Current:
+        if (self.above_ma is None) == (self.below_ma is None):
+            raise PydanticCustomError("current", "say one of above_ma and below_ma", {"at": "above_ma"})
+        return self
+
+
+class Gpio(Strict):
+    """An edge on a logic input of the supply."""
+
+    input: Annotated[int, Field(ge=1, le=7)]
+    """Number of the logic input, 1 to 7; the board's `logic_inputs` say what is wired to it."""
+    edge: Edge
+    """rising or falling; losing and getting power makes edges too."""
+
+
 class Trigger(Strict):
     """What a fault waits for: one event, or the beginning of a phase."""
 
@@ -35,15 +63,22 @@ class Trigger(Strict):
     console: Pattern | None = None
     """A console line that this regular expression matches."""
     flash_operation: CountDraw | None = None
-    """The Nth word written or page erased, from 1; only boards with a `counter` can see it."""
+    """The Nth word written or page erased, or with `kind` the Nth operation of that kind, from 1; only boards with a `counter` see it."""
+    kind: OperationKind | None = None
+    """With `flash_operation`: count erases of pages, write operations (of one word or many), or status (writes to a trailer of MCUboot,
+    to a settings page of Secure DFU) only."""
     connected: Literal[True] | None = None
     """true: a connection to the board is made."""
     subscribed: Literal[True] | None = None
     """true: the client has subscribed to the notifications of the update service."""
     lost: Literal[True] | None = None
     """true: a connection to the board has ended."""
+    current: Current | None = None
+    """The supply current stays above or below a limit for a time; only supplies that offer `watch` can see it."""
+    gpio: Gpio | None = None
+    """An edge on a logic input of the supply; only supplies that offer `watch` and `logic_inputs` can see it."""
     count: CountDraw | None = None
-    """With `console`, `connected`, `subscribed` and `lost`: which one counts, from 1; the first when left out."""
+    """With `console`, `connected`, `subscribed`, `lost`, `current` and `gpio`: which one counts, from 1; the first when left out."""
     after: Annotated[int, Field(ge=0, le=16)] = 0
     """In a programme: the number of an earlier fault that must be over first, from 1; 0 for none."""
 
@@ -59,8 +94,10 @@ class Trigger(Strict):
             reason = "time means the start of the update; for the start of a phase give the phase alone"
             raise PydanticCustomError("trigger", reason, {"at": "time"})
         if self.count is not None and not any(name in _COUNTED_BY_COUNT for name in events):
-            reason = "count belongs to console and to events of the link; others carry their count themselves"
+            reason = "count belongs to console, current, gpio and events of the link; others carry their count themselves"
             raise PydanticCustomError("trigger", reason, {"at": "count"})
+        if self.kind is not None and self.flash_operation is None:
+            raise PydanticCustomError("trigger", "kind says which flash operations count; give flash_operation as well", {"at": "kind"})
         if self.phase not in (None, Phase.UPLOAD) and (self.chunk is not None or self.byte is not None):
             raise PydanticCustomError("trigger", "chunks and bytes are counted in phase upload only", {"at": "phase"})
         if self.phase is Phase.FLASH:

@@ -38,7 +38,7 @@ RECOVERY_ONLY = frozenset({"uhubctl", "http-plug"})
 """Supplies that switch too late and too vaguely for a power cut that is aimed at anything."""
 
 SUPPLY_CAPABILITIES: dict[str, frozenset[str]] = {
-    "ppk2": frozenset({"measure_current", "sense_vdd", "set_voltage"}),
+    "ppk2": frozenset({"measure_current", "sense_vdd", "set_voltage", "watch", "logic_inputs"}),
     "switch": frozenset({"aimed_cut"}),
     "scpi": frozenset({"set_voltage"}),
     "joulescope": frozenset({"measure_current", "sense_vdd"}),

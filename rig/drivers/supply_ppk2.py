@@ -7,8 +7,10 @@ USB 1915:C00A; the command port is interface 1.  Wiring on a DK: the kit's VOUT 
 from __future__ import annotations
 
 import asyncio
+import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rig.drivers.byte_stream import open_stream
+from rig.drivers.ppk2_live import LiveSamples, trace_of
 from rig.errors import ConfigError, InstrumentError
 from rig.formats import ppk2
 from rig.formats.ppk2 import Command
@@ -43,13 +46,30 @@ _HINT = "is it the kit's command port (USB 1915:C00A, interface 1)? unplug and r
 
 @dataclass(kw_only=True)
 class _Recording:
-    """What has been received since AVERAGE_START: `ends` holds (time of reception, bytes so far) after each piece."""
+    """The whole words that have been received since it began: `ends` holds (time of reception, bytes so far) after each piece."""
 
     started_s: float
     data: bytearray
     ends: list[tuple[float, int]]
     voltages: list[tuple[int, float]]
     """Bytes received when each source voltage was set, and the voltage."""
+    begun_s: float = math.inf
+    """When the first sample was taken, at the latest, as far as the pieces tell."""
+
+    def add(self, received_s: float, words: bytes) -> None:
+        """Take a piece of the stream."""
+        self.data += words
+        self.ends.append((received_s, len(self.data)))
+        if self.data:
+            self.begun_s = min(self.begun_s, received_s - self._length_s)
+
+    def reaches(self, time_s: float) -> bool:
+        """Whether it holds what was sampled up to then."""
+        return self.begun_s + self._length_s >= time_s
+
+    @property
+    def _length_s(self) -> float:
+        return len(self.data) // ppk2.WORD_SIZE * ppk2.SAMPLE_S
 
 
 class Ppk2Supply:
@@ -57,7 +77,8 @@ class Ppk2Supply:
 
     Entering leaves the output off, in source-meter mode and at `voltage_mv`; leaving switches the output off, because a supply that
     nobody watches must not feed a board.  A lost sample repeats the one before it; more than 0.5 % of them raise `InstrumentError`.
-    The kit's range-switch transients (some samples long) are not filtered.
+    The kit's range-switch transients (some samples long) are not filtered.  Samples can be watched while they arrive, recorded or not; a
+    recording that ends while others watch waits until the samples up to then have come.
 
     Args:
         owner: the board that the kit feeds.
@@ -69,7 +90,15 @@ class Ppk2Supply:
         ConfigError: a voltage is out of range.
     """
 
-    capabilities = frozenset({SupplyCapability.MEASURE_CURRENT, SupplyCapability.SENSE_VDD, SupplyCapability.SET_VOLTAGE})
+    capabilities = frozenset(
+        {
+            SupplyCapability.MEASURE_CURRENT,
+            SupplyCapability.SENSE_VDD,
+            SupplyCapability.SET_VOLTAGE,
+            SupplyCapability.WATCH,
+            SupplyCapability.LOGIC_INPUTS,
+        }
+    )
 
     def __init__(self, *, owner: str, port: str, voltage_mv: int = 3000, max_voltage_mv: int = 3600) -> None:
         self._name = f"{owner}.supply"
@@ -84,6 +113,11 @@ class Ppk2Supply:
         self._calibration: ppk2.Calibration | None = None
         self._answer: bytearray | None = None
         self._recording: _Recording | None = None
+        self._listeners: list[Callable[[SupplyTrace], None]] = []
+        self._live: LiveSamples | None = None
+        self._is_streaming = False
+        self._streaming_turn = asyncio.Lock()
+        self._part_of_word = b""
         self._heard = asyncio.Event()
         self._heard_s = 0.0
         self._vanished = False
@@ -109,10 +143,9 @@ class Ppk2Supply:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._recording is not None:
-                self._recording = None
-                await self._command(Command.AVERAGE_STOP)
-                await self._until_quiet()
+            self._recording = None
+            self._listeners.clear()
+            await self._stop_stream()
             await self._command(Command.DEVICE_RUNNING_SET, 0)
         except InstrumentError:
             if error is None:
@@ -122,6 +155,8 @@ class Ppk2Supply:
 
     async def _close(self) -> None:
         self._recording = None
+        self._listeners.clear()
+        self._is_streaming = False
         if self._stream is not None:
             await self._stream.close()
             self._stream = None
@@ -152,19 +187,63 @@ class Ppk2Supply:
             return
         now = asyncio.get_running_loop().time()
         self._recording = _Recording(started_s=now, data=bytearray(), ends=[], voltages=[(0, self._voltage_mv / 1000)])
-        await self._command(Command.AVERAGE_START)
+        await self._start_stream()
 
     async def stop_recording(self) -> SupplyTrace:
         recording = self._recording
         if recording is None:
             return SupplyTrace(start_s=0.0, step_s=ppk2.SAMPLE_S, current_ua=array("f"), logic=b"")
         try:
-            stopped_s = await self._command(Command.AVERAGE_STOP)
-            await self._until_quiet()
+            stopped_s = await self._stop_stream() if not self._listeners else await self._catch_up(recording)
         finally:
             self._recording = None
+        if not self._listeners:  # the last of them may have gone meanwhile
+            await self._stop_stream()
         assert self._calibration is not None
         return self._decode(recording, stopped_s, self._calibration)
+
+    async def _catch_up(self, recording: _Recording) -> float:
+        """Wait until `recording` holds what was sampled up to now, and return now; where it never does, decoding will tell."""
+        now = asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            await self._until(lambda: recording.reaches(now), _STOP_LIMIT_S)
+        return now
+
+    async def watch(self, listener: Callable[[SupplyTrace], None]) -> Callable[[], Awaitable[None]]:
+        """As `rig.ports.WatchedSupply.watch`: a block is what arrived in one piece, at the earliest when its last sample is known."""
+        if self._stream is None or self._calibration is None:
+            raise InstrumentError(self._name, "is not open")
+        if not self._listeners:
+            self._live = LiveSamples(self._calibration)
+        self._listeners.append(listener)
+        await self._start_stream()
+
+        async def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+            if not self._listeners and self._recording is None:
+                await self._stop_stream()
+
+        return stop
+
+    async def _start_stream(self) -> None:
+        async with self._streaming_turn:
+            if not self._is_streaming:
+                self._is_streaming, self._part_of_word = True, b""
+                self._live = LiveSamples(self._calibration) if self._calibration else None
+                await self._command(Command.AVERAGE_START)
+
+    async def _stop_stream(self) -> float:
+        """Stop it, where it runs, and wait for what is under way; returns when the command had left."""
+        async with self._streaming_turn:
+            if not self._is_streaming:
+                return asyncio.get_running_loop().time()
+            try:
+                stopped_s = await self._command(Command.AVERAGE_STOP)
+                await self._until_quiet()
+            finally:
+                self._is_streaming = False
+            return stopped_s
 
     def _decode(self, recording: _Recording, stopped_s: float, calibration: ppk2.Calibration) -> SupplyTrace:
         if not recording.ends:
@@ -178,11 +257,7 @@ class Ppk2Supply:
         amps = np.empty(len(samples.words))
         for first, last, volts in _spans(recording.voltages, samples):
             amps[first:last] = ppk2.current_amps(samples.words[first:last], calibration, volts)
-        current_ua = array("f")
-        current_ua.frombytes((amps * 1e6).astype(np.float32).tobytes())
-        return SupplyTrace(
-            start_s=start_s, step_s=ppk2.SAMPLE_S, current_ua=current_ua, logic=ppk2.logic_inputs(samples.words)
-        )
+        return trace_of(start_s, samples.words, amps)
 
     def _start(self, recording: _Recording, stopped_s: float, ends: npt.NDArray[np.int64] | None) -> float:
         """When the first sample was taken: no later than any piece's reception less the samples up to its end, so the least of these.
@@ -245,9 +320,19 @@ class Ppk2Supply:
             self._vanished = True
         elif self._answer is not None:
             self._answer += data
-        elif self._recording is not None:
-            self._recording.data += data
-            self._recording.ends.append((t, len(self._recording.data)))
+        elif self._is_streaming:
+            self._take(t, self._part_of_word + data)
+
+    def _take(self, received_s: float, data: bytes) -> None:
+        """Samples; a word that is not complete waits for the next piece."""
+        whole = len(data) - len(data) % ppk2.WORD_SIZE
+        words, self._part_of_word = data[:whole], data[whole:]
+        if self._recording is not None:
+            self._recording.add(received_s, words)
+        if self._listeners and self._live is not None:
+            block = self._live.feed(received_s, words, self._voltage_mv / 1000)
+            for listener in tuple(self._listeners):
+                listener(block)
 
     async def _until(self, done: Callable[[], bool], limit_s: float) -> None:
         """Wait for `done`, looked at whenever something was received.  Raises TimeoutError after `limit_s`."""

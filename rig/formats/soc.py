@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PIN = r"^(P0\.([0-2][0-9]|3[01])|P1\.(0[0-9]|1[0-5]))$"
+"""Pattern of a GPIO pin's name; the nRF52832 has port 0 only."""
 RAM_START = 0x2000_0000
 PAGE_SIZE = 4096
 

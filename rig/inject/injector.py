@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from rig.errors import InstrumentError
 from rig.inject.means import Delivery, Means
 from rig.inject.registry import delivery_of
 from rig.inject.trigger import Watch
-from rig.model import Event, Fault
+from rig.model import Event, Fault, Json
 
 
 @dataclass(kw_only=True, eq=False)
@@ -34,7 +35,7 @@ class Injector:
         self._armed: list[_Armed] = []
         first = 1
         for index, fault in enumerate(faults):
-            watch = Watch(fault.trigger, counter=means.counter, fire=lambda index=index: self._fire(index))  # type: ignore[misc]
+            watch = Watch(fault.trigger, means, fire=partial(self._fire, index))
             self._armed.append(_Armed(fault=fault, first=first, delivery=delivery_of(fault, means), watch=watch))
             first += fault.repeat
 
@@ -56,6 +57,8 @@ class Injector:
             )
         self._stack.callback(self._means.journal.listen(self._on_event))
         for armed in self._armed:
+            await armed.watch.prepare()
+        for armed in self._armed:
             if not armed.fault.trigger.after:
                 armed.watch.open()
 
@@ -72,9 +75,11 @@ class Injector:
 
     async def close(self) -> None:
         """Disarm, and give judgement on the proof of everything that was done."""
+        for armed in self._armed:
+            armed.watch.disarm()
         await self._stack.aclose()
         for armed in self._armed:
-            armed.watch.close()
+            await self._close_watch(armed)
             if not armed.watch.fired:
                 trigger = armed.fault.trigger.kind.value
                 self._means.journal.emit("inject", "fault.not_fired", n=armed.first, trigger=trigger, matches=armed.watch.matches)
@@ -90,9 +95,16 @@ class Injector:
 
     def _fire(self, index: int) -> None:
         armed = self._armed[index]
-        self._means.journal.emit("inject", "fault.triggered", n=armed.first, phase=self._means.phase)
+        self._means.journal.emit("inject", "fault.triggered", n=armed.first, phase=self._means.phase, **self._sample(armed.watch.seen_s))
         task = asyncio.get_running_loop().create_task(self._deliver(index), name=f"deliver {armed.fault.kind}")
         self._stack.push_async_callback(_cancel_and_wait, task)
+
+    def _sample(self, seen_s: float | None) -> Mapping[str, Json]:
+        """When the sample was taken that made a trigger fire, how long ago that is, and the counter's reading where there is one."""
+        if seen_s is None:
+            return {}
+        late = {"sample_t_ns": self._means.journal.t_ns(seen_s), "latency_s": asyncio.get_running_loop().time() - seen_s}
+        return late | ({"operation": self._means.counter.count()} if self._means.counter else {})
 
     async def _deliver(self, index: int) -> None:
         armed = self._armed[index]
@@ -107,6 +119,13 @@ class Injector:
             for later in self._armed:
                 if later.fault.trigger.after == index + 1:
                     later.watch.open()
+            await self._close_watch(armed)
+
+    async def _close_watch(self, armed: _Armed) -> None:
+        try:
+            await armed.watch.close()
+        except InstrumentError as error:
+            self._means.journal.emit("inject", "rig.error", instrument=error.instrument, reason=error.reason)
 
 
 async def _cancel_and_wait(task: asyncio.Task[None]) -> None:

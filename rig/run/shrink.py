@@ -182,17 +182,30 @@ def _shorter(run: _Run) -> Iterator[Trial]:
 
 
 def _simpler(run: _Run) -> Iterator[Trial]:
-    """From the beginning of the phase in which it fired, instead of from whatever it counts."""
+    """Waiting for something simpler, the simplest first."""
     trial = run.trial
     fired = [event for event in run.events if event.kind == "fault.triggered"]
     if trial.fault is None or len(trial.faults) > 1 or not fired or trial.fault.trigger.kind is TriggerKind.PHASE:
         return
-    begun = [event for event in run.events if event.kind == "phase.start" and event.seq < fired[0].seq]
+    for trigger in _simpler_triggers(run.events, fired[0], trial.fault.trigger):
+        yield replace(trial, fault=replace(trial.fault, trigger=trigger, aim=None))
+
+
+def _simpler_triggers(events: Sequence[Event], fired: Event, trigger: Trigger) -> Iterator[Trigger]:
+    """Instead of whatever it waits for, the beginning of the phase in which it fired, which every bench knows.
+
+    Instead of a sign in the supply's samples, which is noticed late and never twice at the same time: the flash operation at which it
+    was noticed.
+    """
+    begun = [event for event in events if event.kind == "phase.start" and event.seq < fired.seq]
     phase = Phase(begun[-1].data["phase"])
     occurrence = sum(event.data["phase"] == phase for event in begun)
-    offset_s = round((fired[0].t_ns - begun[-1].t_ns) / 1e9 + trial.fault.trigger.offset_s, 6)
-    trigger = Trigger(kind=TriggerKind.PHASE, phase=phase, occurrence=occurrence, offset_s=offset_s)
-    yield replace(trial, fault=replace(trial.fault, trigger=trigger, aim=None))
+    since_s = (fired.t_ns - begun[-1].t_ns) / 1e9
+    yield Trigger(kind=TriggerKind.PHASE, phase=phase, occurrence=occurrence, offset_s=round(since_s + trigger.offset_s, 6))
+    operation = fired.data.get("operation")
+    if trigger.kind in (TriggerKind.CURRENT, TriggerKind.GPIO) and isinstance(operation, int):
+        count = operation - int(begun[-1].data["operation"]) + 1
+        yield Trigger(kind=TriggerKind.FLASH_OPERATION, phase=phase, occurrence=occurrence, count=count, offset_s=trigger.offset_s)
 
 
 def _rounder(run: _Run) -> Iterator[Trial]:
@@ -221,12 +234,23 @@ def describe(trial: Trial) -> str:
 
 def _describe_fault(fault: Fault) -> str:
     trigger = fault.trigger
+    what = _describe_event(trigger)
     where = f"{trigger.phase}" + (f" (time {trigger.occurrence})" if trigger.occurrence > 1 else "") if trigger.phase else ""
-    what = trigger.kind.value if trigger.kind is not TriggerKind.PHASE else "beginning"
-    count = f" {trigger.count}" if trigger.count > 1 else ""
+    count = f" number {trigger.count}" if trigger.count > 1 else ""
     times = f", {fault.repeat} times" if fault.repeat > 1 else ""
     place = f" of {where}" if where else ""
     return f"{fault.kind.value.replace('_', ' ')} for {fault.off_s * 1000:g} ms, {trigger.offset_s * 1000:g} ms after the {what}{count}{place}{times}"
+
+
+def _describe_event(trigger: Trigger) -> str:
+    if trigger.operation is not None:
+        return f"{trigger.operation} operation"
+    if trigger.current is not None:
+        side = "above" if trigger.current.above else "below"
+        return f"current {side} {trigger.current.limit_ua / 1000:g} mA for {trigger.current.for_s * 1000:g} ms"
+    if trigger.pin is not None:
+        return f"{trigger.pin.edge} edge on input {trigger.pin.number}"
+    return trigger.kind.value if trigger.kind is not TriggerKind.PHASE else "beginning"
 
 
 def describe_operation(operation: Known) -> str:

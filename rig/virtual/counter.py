@@ -49,3 +49,7 @@ class VirtualOperationCounter:
     def call_at(self, count: int, action: Callable[[], None]) -> Callable[[], None]:
         assert self._board is not None
         return self._board.soc.call_at_operation(count, action)
+
+    def watch(self, listener: Callable[[FlashOperation], None]) -> Callable[[], None]:
+        assert self._board is not None
+        return self._board.soc.observe_operations(listener)

@@ -113,6 +113,10 @@ class Cpu(Protocol):
         """Send `line` and CR LF on the UART and wait until the last bit has left, as a polled console does."""
         ...
 
+    def drive_pin(self, pin: str, *, high: bool) -> None:
+        """Drive a GPIO pin, for instance ``P0.13``; it stays so until it is driven otherwise, or until the next reset."""
+        ...
+
     def clear_reset_reason(self, mask: int) -> None: ...
 
     def start_watchdog(self, timeout_s: float) -> None:

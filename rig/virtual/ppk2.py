@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +36,11 @@ RANGE_LIMITS_A = (50e-6, 500e-6, 5e-3, 60e-3)
 
 _CHUNK = 1000
 """Samples a packet: 10 ms."""
-_VDD_INPUT = 0x01
 _COUNTS = (np.arange(_CHUNK + ppk2.COUNTER_MASK + 1, dtype=np.uint32) & ppk2.COUNTER_MASK) << ppk2.COUNTER_SHIFT
+
+
+Levels = Callable[[float, float, float], npt.NDArray[np.bool_]]
+"""(t0, t1, step) → whether something is high at t0, t0 + step, … before t1."""
 
 
 class VirtualPpk2:
@@ -46,15 +51,24 @@ class VirtualPpk2:
         node: the supply node of the board that the kit feeds.
         command_latency_s: from the arrival of a command to its effect, seconds; USB polls every millisecond at full speed.
         switch_delay_s: from the effect of DEVICE_RUNNING_SET to the switch itself, seconds.
+        inputs: what is wired to logic inputs 1 to 7, by number: whether the board drives it high at t0, t0 + step, … before t1.  An input
+            reads low while VDD does, whatever drives it.
     """
 
     def __init__(
-        self, end: DeviceEnd, node: PowerNode, *, command_latency_s: float = 300e-6, switch_delay_s: float = 50e-6
+        self,
+        end: DeviceEnd,
+        node: PowerNode,
+        *,
+        command_latency_s: float = 300e-6,
+        switch_delay_s: float = 50e-6,
+        inputs: Mapping[int, Levels] = MappingProxyType({}),
     ) -> None:
         self._end = end
         self._node = node
         self._command_latency_s = command_latency_s
         self._switch_delay_s = switch_delay_s
+        self._inputs = inputs
         self._packets: deque[tuple[float, bytes]] = deque()
         self._command_timer: asyncio.TimerHandle | None = None
         self._mode = ppk2.PowerMode.AMPERE_METER
@@ -162,10 +176,19 @@ class VirtualPpk2:
         words = self._encoder.encode(self._node.current_between(start_s, end_s, SAMPLE_S), self._millivolts / 1000)
         first = self._sent & ppk2.COUNTER_MASK
         words |= _COUNTS[first : first + number]
-        words |= self._node.vdd_high_between(start_s, end_s, SAMPLE_S).astype(np.uint32) << ppk2.LOGIC_SHIFT
+        words |= self._levels(start_s, end_s) << ppk2.LOGIC_SHIFT
         self._sent += number
         self._node.record_from(end_s)
         self._end.send(words.astype("<u4").tobytes())
+
+
+    def _levels(self, start_s: float, end_s: float) -> npt.NDArray[np.uint32]:
+        """The logic inputs as bit masks, VDD being input 0."""
+        vdd_is_high = self._node.vdd_high_between(start_s, end_s, SAMPLE_S)
+        levels = vdd_is_high.astype(np.uint32)
+        for number, high_between in self._inputs.items():
+            levels |= (high_between(start_s, end_s, SAMPLE_S) & vdd_is_high).astype(np.uint32) << np.uint32(number)
+        return levels
 
 
 class Encoder:

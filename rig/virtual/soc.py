@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NoReturn
 
 from rig.formats.sample_app import SampleApp
@@ -21,6 +22,7 @@ from rig.virtual.ble_peripheral import BlePeripheral
 from rig.virtual.cpu import Application, BoardFacts, Bootloader, Entry, ResetReason, SerialPort
 from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write, damage_of
 from rig.virtual.pairing import Bond
+from rig.virtual.pins import Pins
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
 
@@ -92,6 +94,8 @@ class Soc:
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_timeout_s = 0.0
         self._waiting: list[_Pending] = []
+        self.pins = Pins()
+        self._observers: list[Callable[[FlashOperation], None]] = []
         self.operations: list[FlashOperation] = []
         self.power_failed_s: float | None = None
         self._good_code: bytes | None = None
@@ -110,6 +114,7 @@ class Soc:
         self.power_failed_s = asyncio.get_running_loop().time()
         self._stop_watchdog()
         self._end_life()
+        self.pins.release()
         self.power.set_load(self.loads.off)
 
     def hold(self) -> None:
@@ -134,6 +139,7 @@ class Soc:
         self._start_life()
 
     def _start_life(self) -> None:
+        self.pins.release()
         self.power.set_load(self.loads.boot)
         self._start = asyncio.get_running_loop().call_later(STARTUP_S, self._first_instruction)
 
@@ -202,8 +208,13 @@ class Soc:
 
         return cancel
 
+    def observe_operations(self, observer: Callable[[FlashOperation], None]) -> Callable[[], None]:
+        """Call `observer` with each operation as it begins; returns the function that ends it."""
+        self._observers.append(observer)
+        return partial(self._observers.remove, observer)
+
     def operation_begins(self, operation: Operation) -> None:
-        """Arm the timers of everybody who waits for a word of `operation`."""
+        """Arm the timers of everybody who waits for a word of `operation`, and tell those who watch."""
         first = self.flash.count
         words = operation.words if isinstance(operation, Write) else 1
         self.operations.append(
@@ -220,6 +231,8 @@ class Soc:
             if first <= waiting.count < first + words:
                 delay = (waiting.count - first) * self.facts.part.word_write_s
                 waiting.timer = asyncio.get_running_loop().call_later(delay, self._operation_reached, waiting)
+        for observer in tuple(self._observers):
+            observer(self.operations[-1])
 
     def operation_stops(self, progress: float) -> None:
         """The operation that is going on gets no further than this share."""
@@ -344,6 +357,9 @@ class Life:
             self._operation = None
             soc.flash.complete(operation)
             soc.power.set_load(self._base_load)
+
+    def drive_pin(self, pin: str, *, high: bool) -> None:
+        self._soc.pins.drive(pin, high=high)
 
     def protect(self, start: int, size: int) -> None:
         self._protected.append(Region(start=start, size=size))

@@ -28,6 +28,7 @@ from rig.virtual.endpoints import CURRENT_ENDPOINTS
 from rig.virtual.flash import damage_of
 from rig.virtual.mishaps import ProbeTrouble, Strange, Surrounded, planned
 from rig.virtual.parts import PAGE_SIZE, PARTS
+from rig.virtual.pins import Pins
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
 from rig.virtual.soc import Soc
@@ -82,7 +83,7 @@ class VirtualBoard:
             self.soc.flash.poke(start, content)
         self.power.on_good = self.soc.power_good
         self.power.on_fail = self.soc.power_fail
-        self.supply = _build_supply(board, wires, self.power)
+        self.supply = _build_supply(board, wires, self.power, self.soc.pins)
         self.supply_wire = board.supply.driver
         self.probe_trouble: ProbeTrouble | None = None
         self.probe_users = 0
@@ -212,10 +213,11 @@ def _check_soc(board: Board) -> None:
     damage_of(PARTS[board.soc], options.get("stuck_bits", ()), options.get("worn_pages", ()))
 
 
-def _build_supply(board: Board, wires: Wires, power: PowerNode) -> VirtualPpk2 | VirtualSwitch:
+def _build_supply(board: Board, wires: Wires, power: PowerNode, pins: Pins) -> VirtualPpk2 | VirtualSwitch:
     match board.supply.driver:
         case "ppk2":
-            return VirtualPpk2(wires.add(f"{board.name}/ppk2"), power)
+            inputs = {int(name[1:]): partial(pins.high_between, pin) for name, pin in board.logic_inputs.items()}
+            return VirtualPpk2(wires.add(f"{board.name}/ppk2"), power, inputs=inputs)
         case "switch":
             end = wires.add(f"{board.name}/switch", baudrate=int(board.supply.options.get("baudrate", 115200)))
             return VirtualSwitch(end, power, voltage_mv=int(board.supply.options.get("voltage_mv", 3000)))

@@ -25,7 +25,7 @@ from rig.drivers.supply_scpi import ScpiSupply
 from rig.drivers.supply_switch import SwitchSupply
 from rig.drivers.supply_uhubctl import UhubctlSupply
 from rig.errors import InstrumentError
-from rig.ports import PowerSupply, SupplyCapability
+from rig.ports import PowerSupply, SupplyCapability, SupplyTrace
 from rig.virtual.clock import loop_factory
 from rig.virtual.power import PowerNode
 from rig.virtual.ppk2 import VirtualPpk2
@@ -285,6 +285,34 @@ def test_an_aimed_cut_takes_the_board_down_and_brings_it_back_by_itself(run: Run
             await supply.cut(0.02, 0.05)
             await bench.dead()
             await bench.alive()
+
+    run(test)
+
+
+def test_samples_can_be_watched_while_they_are_recorded(run: Run) -> None:
+    """A supply that cannot be watched offers no way to do so."""
+
+    async def test(bench: Bench) -> None:
+        if not can(bench, SupplyCapability.WATCH):
+            assert not hasattr(bench.supply, "watch")
+            return
+        assert isinstance(bench.supply, Ppk2Supply)
+        watched: list[SupplyTrace] = []
+        async with bench.supply as supply:
+            await supply.on()
+            await bench.alive()
+            stop = await supply.watch(watched.append)
+            await supply.record()
+            await asyncio.sleep(0.1)
+            trace = await supply.stop_recording()
+            await stop()
+            seen = len(watched)
+            await asyncio.sleep(0.1)
+        assert len(watched) == seen
+        assert len(trace.current_ua) == len(trace.logic) > 0
+        currents = [value for block in watched for value in block.current_ua]
+        assert len(currents) >= len(trace.current_ua)
+        assert max(currents[-len(trace.current_ua) :]) >= BOARD_UA
 
     run(test)
 

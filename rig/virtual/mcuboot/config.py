@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rig.errors import ConfigError
 from rig.formats import encryption_key, test_key
 from rig.formats.mcuboot_image import TlvType
+from rig.formats.soc import PIN
 from rig.formats.test_key import SignatureAlgorithm
 from rig.model import MemoryMap
 from rig.virtual.mcuboot import defect as defects
@@ -116,6 +118,8 @@ class McubootConfig:
     signature_s: float = SIGNATURE_S[Crypto.SOFTWARE]
     watchdog_s: float = 0.0
     """Timeout of the watchdog that runs during an installation and from then on, seconds; 0 for none."""
+    upgrading_pin: str | None = None
+    """Pin that tells of an installation; None for a build without the status hook that drives it."""
     defects: frozenset[str] = frozenset()
     layout: TrailerLayout = field(init=False)
 
@@ -125,6 +129,8 @@ class McubootConfig:
             raise ConfigError("a bootloader verifies one kind of signature: give one key, or several of the same kind")
         self._check_times()
         self._check_counter_page()
+        if self.upgrading_pin is not None and not re.match(PIN, self.upgrading_pin):
+            raise ConfigError(f"upgrading_pin must be a pin such as P0.13, not {self.upgrading_pin!r}")
         if not self.equal_version_accepted and not self.downgrade_prevention:
             raise ConfigError("equal_version: refused goes with downgrade_prevention: true; alone it would let lower versions pass")
         object.__setattr__(self, "layout", self._layout())

@@ -71,6 +71,7 @@ class Mcuboot:
         if not bootable:
             await session.error("Unable to find bootable image")
             return None
+        self._tell(cpu, upgrading=False)
         entry = await self._jump(session)
         self._lock(cpu)
         return entry
@@ -86,6 +87,7 @@ class Mcuboot:
             swap_type = SwapType.NONE
         if swap_type in _INSTALLING:
             progress.swap_type = swap_type
+            self._tell(session.cpu, upgrading=True)
             await self._install(session, progress)
             if self.config.mode.swaps:
                 await session.finish(swap_type)
@@ -98,6 +100,14 @@ class Mcuboot:
         if swap_type != SwapType.NONE:
             await self._algorithm.read_headers(session, None)
         return await self._check_primary(session)
+
+    def _tell(self, cpu: Cpu, *, upgrading: bool) -> None:
+        """What a product's status hook makes of MCUBOOT_STATUS_UPGRADING and MCUBOOT_STATUS_BOOTABLE_IMAGE_FOUND.
+
+        The first comes before a new installation only: a swap that was interrupted has been completed by then.
+        """
+        if self.config.upgrading_pin is not None:
+            cpu.drive_pin(self.config.upgrading_pin, high=upgrading)
 
     async def _install(self, session: Session, progress: Progress) -> None:
         if self.config.watchdog_s:

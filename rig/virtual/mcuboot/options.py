@@ -25,7 +25,7 @@ _KNOWN = frozenset(
     (
         "mode", "signature", "keys", "validate_slot0", "downgrade_prevention", "equal_version", "other_images", "security_counter",
         "security_counter_page", "encryption", "encryption_key_file", "save_enctlv", "max_sectors", "console", "hash_bytes_per_s",
-        "crypto", "signature_s", "watchdog_s", "defects",
+        "crypto", "signature_s", "watchdog_s", "upgrading_pin", "defects",
     )
 )  # fmt: skip
 
@@ -60,6 +60,7 @@ def config_from_options(facts: BoardFacts, options: Mapping[str, Any]) -> Mcuboo
         crypto=crypto,
         signature_s=given.number("signature_s", SIGNATURE_S[crypto]),
         watchdog_s=given.number("watchdog_s", 0.0),
+        upgrading_pin=given.text("upgrading_pin"),
         defects=frozenset(given.texts("defects")),
     )
 
