@@ -45,6 +45,8 @@ NAMED = {
     "console-loose": r"dk1\.console: is silent",
     "probe-hung": r"dk1\.probe: does not answer",
     "probe-lost": r"dk1\.probe: has vanished",
+    "debug-port-stuck": r"dk1\.probe: the debug port does not answer",
+    "latched-up": r"dk1\.probe: the debug port does not answer",
     "supply-unplugged": r"dk1\.supply: .*vanished",
     "supply-stuck-on": r"dk1\.supply: was switched off .* VDD is high",
     "supply-stuck-off": r"dk1\.(supply: .* VDD stayed low|probe: no target voltage)",

@@ -162,9 +162,7 @@ def _board(entry: BoardEntry) -> Board:
         dfu_port=entry.dfu_port,
         production=entry.production,
         sacrificial=entry.sacrificial,
-        recovery=RecoveryPolicy(
-            rungs=entry.recovery.rungs, patience_s=entry.recovery.patience_s, errors_in_a_row=entry.recovery.errors_in_a_row
-        ),
+        recovery=RecoveryPolicy(**dict(entry.recovery)),
         model=entry.model,
     )
 

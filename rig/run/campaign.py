@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from rig.errors import StorageError
-from rig.model import Board, Judgement, Outcome, Trial, Verdict
+from rig.model import Judgement, Outcome, Verdict
+from rig.run.lane import Lane, lanes_of
 from rig.run.worker import Failure, Job, Rescue, serve
 from rig.store import Attempt, Climb, Recovery, RungResult, Session
 
@@ -19,17 +19,6 @@ _GRACE_S = 60.0
 """Wall-clock time beyond a trial's own limit after which its worker counts as hung."""
 _RESCUE_S = 300.0
 """Wall-clock time that a recovery ladder gets on top of its patience."""
-
-
-@dataclass(kw_only=True)
-class _Lane:
-    """One board's trials that are still to be run, and how it fares.  `distress` is why its ladder has to be climbed first."""
-
-    board: Board
-    trials: deque[Trial] = field(default_factory=deque)
-    lost_in_a_row: int = 0
-    after: str = ""
-    distress: str | None = None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -46,9 +35,9 @@ class _Worker:
 class CampaignRun:
     """Runs what is pending in `session`'s campaign on `jobs` worker processes.
 
-    After a lost trial (verdict ERROR) the board's recovery ladder is climbed; a board that it does not help, or that has lost too many
-    trials in a row, runs no more of them.  The others go on.  `progress` is called with each judgement as it is stored, `rescued` with
-    each recovery.
+    After a lost trial (verdict ERROR), or a run of inconclusive ones where its policy says so, the board's recovery ladder is climbed;
+    a board that it does not help, or that has lost too many trials in a row, runs no more of them.  The others go on.  `progress` is
+    called with each judgement as it is stored, `rescued` with each recovery.
     """
 
     session: Session
@@ -57,7 +46,7 @@ class CampaignRun:
     has_seen_enough: Callable[[Judgement], bool] = lambda _judgement: False
     """Whether the board needs no further trials after this one; those that remain stay planned."""
     rescued: Callable[[Recovery], None] = lambda _recovery: None
-    _lanes: dict[str, _Lane] = field(default_factory=dict)
+    _lanes: dict[str, Lane] = field(default_factory=dict)
     _workers: list[_Worker] = field(default_factory=list)
     _recoveries: int = 0
 
@@ -68,7 +57,8 @@ class CampaignRun:
             StorageError: the disk refuses; `rig resume` continues.
             KeyboardInterrupt: the operator stopped it; trials in progress are kept aside and planned again by a resume.
         """
-        self._plan_lanes()
+        self._lanes = lanes_of(self.session.campaign)
+        self._recoveries = len(self.session.campaign.recoveries())
         try:
             for _ in range(min(self.jobs, len(self._lanes))):
                 self._workers.append(self._hire())
@@ -77,18 +67,6 @@ class CampaignRun:
                 self._collect()
         finally:
             self._dismiss()
-
-    def _plan_lanes(self) -> None:
-        """A lane for each board that has trials left; one that was quarantined has to be rescued first."""
-        campaign = self.session.campaign
-        boards = {board.name: board for board in campaign.plan.boards}
-        self._recoveries = len(campaign.recoveries())
-        quarantined = campaign.quarantined()
-        for trial in campaign.pending_trials():
-            if trial.board not in self._lanes:
-                former = quarantined.get(trial.board)
-                self._lanes[trial.board] = _Lane(board=boards[trial.board], distress=former.quarantine if former else None)
-            self._lanes[trial.board].trials.append(trial)
 
     # --------------------------------------------------------------------------------------------------------- workers
     def _hire(self) -> _Worker:
@@ -120,10 +98,11 @@ class CampaignRun:
             worker.connection.send(worker.job)
             busy.add(lane.board.name)
 
-    def _next(self, lane: _Lane) -> tuple[Job | Rescue, float]:
+    def _next(self, lane: Lane) -> tuple[Job | Rescue, float]:
         """What is to be done on the board of `lane`, and in how many seconds at most."""
         if lane.distress is not None:
-            return Rescue(board=lane.board), lane.board.recovery.patience_s + _RESCUE_S
+            met_by = self.session.campaign.trial(lane.after) if lane.after else lane.trials[0]
+            return Rescue(board=lane.board, seed=met_by.seed), lane.board.recovery.patience_s + _RESCUE_S
         trial = lane.trials.popleft()
         folder, number = self.session.reserve(trial.id)
         return Job(trial=trial, board=lane.board, folder=folder, attempt=number), trial.limits.trial_s
@@ -177,27 +156,17 @@ class CampaignRun:
             trial=job.trial.id, verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason=f"worker: {reason}", because=(0,)
         )
 
-    def _store(self, judgement: Judgement, lane: _Lane) -> None:
+    def _store(self, judgement: Judgement, lane: Lane) -> None:
         self.session.record(judgement)
         self.progress(judgement)
         if self.has_seen_enough(judgement):
             lane.trials.clear()
-        if judgement.verdict is not Verdict.ERROR:
-            lane.lost_in_a_row = 0
-            return
-        lane.lost_in_a_row += 1
-        if lane.trials:
-            lane.after, lane.distress = judgement.trial, judgement.reason
+        lane.count(judgement)
 
     # ---------------------------------------------------------------------------------------------------------- rescues
-    def _conclude_rescue(self, lane: _Lane, climb: Climb) -> None:
+    def _conclude_rescue(self, lane: Lane, climb: Climb) -> None:
         """Record what came of the ladder; a board that is not helped, or not for long, runs no more trials."""
-        policy = lane.board.recovery
-        quarantine = None
-        if not climb.helped:
-            quarantine = (climb.rungs[-1].trouble if climb.rungs else lane.distress) or ""
-        elif lane.lost_in_a_row >= policy.errors_in_a_row:
-            quarantine = f"{lane.lost_in_a_row} trials in a row were lost although the ladder helped each time; the last: {lane.distress}"
+        quarantine = lane.quarantine_after(climb)
         self._recoveries += 1
         recovery = Recovery(
             number=self._recoveries,
@@ -210,6 +179,6 @@ class CampaignRun:
         )
         self.session.record_recovery(recovery)
         self.rescued(recovery)
-        lane.distress = None
+        lane.conclude(quarantine)
         if quarantine is not None:
             lane.trials.clear()

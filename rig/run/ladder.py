@@ -24,21 +24,22 @@ _OFF_S = 2.0
 _RISE_S = 0.1
 _ON_PRODUCTION_UNITS = (Rung.RE_ENUMERATE,)
 """A unit as it is delivered is only looked at: its power is not cut, and no probe touches it."""
-_SEED = 0
-"""No trial is run, so nothing is drawn for one."""
 
 
-def climb(board: Board, bench_spec: InstrumentSpec, *, clock: str) -> Climb:
-    """Climb the board's ladder; every failure is in the result, none is raised."""
+def climb(board: Board, bench_spec: InstrumentSpec, *, seed: int, clock: str) -> Climb:
+    """Climb the board's ladder; every failure is in the result, none is raised.
+
+    `seed` is that of the trial that was lost: a bench that has to be built is the one that it met.
+    """
     with asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
-        return runner.run(_climb(board, bench_spec))
+        return runner.run(_climb(board, bench_spec, seed=seed))
 
 
-async def _climb(board: Board, bench_spec: InstrumentSpec) -> Climb:
+async def _climb(board: Board, bench_spec: InstrumentSpec, *, seed: int) -> Climb:
     results: list[RungResult] = []
     rungs = _ON_PRODUCTION_UNITS if board.production else board.recovery.rungs
     try:
-        async with bench.standing(board, bench_spec, seed=_SEED):
+        async with bench.standing(board, bench_spec, seed=seed):
             for rung in rungs:
                 trouble = await _tried(board, rung)
                 results.append(RungResult(rung=rung, trouble=trouble))

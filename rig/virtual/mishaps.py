@@ -1,13 +1,14 @@
 """What can go wrong with the rig itself, done to the wires and instruments of a virtual bench.
 
 A board's ``model: {mishap: {kind: …, at_s: …, lasts_s: …}}`` makes one of them happen `at_s` seconds after the bench was built, for
-`lasts_s` seconds (left out: for good).  A mishap knows nothing of the controller: it pulls a cable, jams a switch or plants a second
+`lasts_s` seconds (left out: for good).  With ``share: 0.3`` three benches out of ten meet it.  A mishap knows nothing of the controller: it pulls a cable, jams a switch or plants a second
 board, and whatever drives the bench has to find out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from rig.errors import ConfigError
 from rig.model import Json
 from rig.virtual.air import Air
+from rig.virtual.cpu import ResetReason
 from rig.virtual.wires import Wires
 
 if TYPE_CHECKING:
@@ -31,10 +33,11 @@ _LATE_S = 0.1
 
 
 class ProbeTrouble(StrEnum):
-    """How a probe fails to answer."""
+    """How a probe fails to answer.  STUCK: a debugger was killed in mid-access; the probe serves no other until it has pulled the reset pin."""
 
     HUNG = "hung"
     LOST = "lost"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,19 @@ def _probe(trouble: ProbeTrouble) -> Mishap:
         return lambda: setattr(around.board, "probe_trouble", None)
 
     return happen
+
+
+def _latched_up(around: Surrounded) -> Undo:
+    """A spike on a pin has fired the parasitic thyristor across VDD (nRF52 PS, absolute maximum ratings: beyond VDD + 0.3 V)."""
+    soc = around.board.soc
+    soc.is_latched_up = True
+    soc.hold()
+
+    def opens() -> None:
+        soc.is_latched_up = False
+        soc.release(ResetReason.POWER_ON)
+
+    return opens
 
 
 def _jammed(position: bool) -> Mishap:
@@ -176,6 +192,8 @@ MISHAPS: Mapping[str, Mishap] = {
     "console-loose": _loose,
     "probe-hung": _probe(ProbeTrouble.HUNG),
     "probe-lost": _probe(ProbeTrouble.LOST),
+    "debug-port-stuck": _probe(ProbeTrouble.STUCK),
+    "latched-up": _latched_up,
     "supply-unplugged": _unplugged(lambda around: around.supply),
     "supply-stuck-on": _jammed(True),
     "supply-stuck-off": _jammed(False),
@@ -195,11 +213,15 @@ MISHAPS: Mapping[str, Mishap] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A mishap that is to happen `at_s` seconds from the bench's beginning, for `lasts_s` seconds, None for good."""
+    """A mishap that is to happen `at_s` seconds from the bench's beginning, for `lasts_s` seconds, None for good.
+
+    `share` of the benches (one for each trial) meet it, 0 to 1; which ones, their seeds decide.
+    """
 
     kind: str
     at_s: float = 0.0
     lasts_s: float | None = None
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in MISHAPS:
@@ -207,6 +229,12 @@ class Planned:
         for name, value in (("at_s", self.at_s), ("lasts_s", self.lasts_s)):
             if value is not None and not (isinstance(value, int | float) and value >= 0):
                 raise ConfigError(f"{name!r} must be a number of seconds, not {value!r}")
+        if not (isinstance(self.share, int | float) and 0 <= self.share <= 1):
+            raise ConfigError(f"'share' must be a number from 0 to 1, not {self.share!r}")
+
+    def befalls(self, bench: str) -> bool:
+        """Whether the bench with this seed meets it."""
+        return random.Random(f"mishap/{bench}").random() < self.share
 
     def schedule(self, around: Surrounded) -> Undo:
         """Let it happen in its time; returns the function that calls it off."""
@@ -236,4 +264,4 @@ def planned(section: Mapping[str, Json]) -> Planned | None:
     try:
         return Planned(**section)
     except TypeError as error:
-        raise ConfigError(f"{error}; its keys are kind, at_s and lasts_s") from None
+        raise ConfigError(f"{error}; its keys are kind, at_s, lasts_s and share") from None
