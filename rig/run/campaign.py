@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from rig.bench import Around, needed
 from rig.errors import StorageError
-from rig.model import Judgement, Outcome, Verdict
+from rig.model import Judgement, Outcome, Trial, Verdict
 from rig.run.lane import Lane, lanes_of
+from rig.run.silence import may_be_sending, silence
+from rig.run.turns import Claim, claim_of, whose_turn
 from rig.run.worker import Failure, Job, Rescue, serve
 from rig.store import Attempt, Climb, Recovery, RungResult, Session
 
@@ -23,11 +26,12 @@ _RESCUE_S = 300.0
 
 @dataclass(kw_only=True, eq=False)
 class _Worker:
-    """One process, and what it works on."""
+    """One process, what it works on, and what that needs for itself."""
 
     process: BaseProcess
     connection: Connection
     job: Job | Rescue | None = None
+    claim: Claim = field(default_factory=Claim)
     deadline: float = 0.0
 
 
@@ -37,7 +41,8 @@ class CampaignRun:
 
     After a lost trial (verdict ERROR), or a run of inconclusive ones where its policy says so, the board's recovery ladder is climbed;
     a board that it does not help, or that has lost too many trials in a row, runs no more of them.  The others go on.  `progress` is
-    called with each judgement as it is stored, `rescued` with each recovery.
+    called with each judgement as it is stored, `rescued` with each recovery, `waits` with the boards that wait for what another one
+    uses, whenever they change, and `warn` with what the operator has to know.
     """
 
     session: Session
@@ -46,9 +51,12 @@ class CampaignRun:
     has_seen_enough: Callable[[Judgement], bool] = lambda _judgement: False
     """Whether the board needs no further trials after this one; those that remain stay planned."""
     rescued: Callable[[Recovery], None] = lambda _recovery: None
+    waits: Callable[[Mapping[str, str]], None] = lambda _waiting: None
+    warn: Callable[[str], None] = lambda _text: None
     _lanes: dict[str, Lane] = field(default_factory=dict)
     _workers: list[_Worker] = field(default_factory=list)
     _recoveries: int = 0
+    _waiting: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run every pending trial, but those of boards that are quarantined on the way.
@@ -59,6 +67,8 @@ class CampaignRun:
         """
         self._lanes = lanes_of(self.session.campaign)
         self._recoveries = len(self.session.campaign.recoveries())
+        if trouble := self._silence():
+            self.warn(f"{trouble}; whatever an interrupted trial has left sending is sending still")
         try:
             for _ in range(min(self.jobs, len(self._lanes))):
                 self._workers.append(self._hire())
@@ -86,17 +96,19 @@ class CampaignRun:
         self._workers.clear()
 
     def _dispatch(self) -> None:
-        """Give every idle worker the next thing to do on a board that nobody is using."""
-        busy = {worker.job.board.name for worker in self._workers if worker.job}
-        for worker in self._workers:
-            free = [lane for name, lane in self._lanes.items() if lane.trials and name not in busy]
-            if worker.job is not None or not free:
-                continue
-            lane = max(free, key=lambda lane: len(lane.trials))  # so that no board is left alone at the end
+        """Give every idle worker the next thing to do on a board that nobody is using, as far as what boards share allows it."""
+        busy = {worker.job.board.name: worker.claim for worker in self._workers if worker.job}
+        idle = [worker for worker in self._workers if worker.job is None]
+        free = [lane for name, lane in self._lanes.items() if lane.trials and name not in busy]
+        turn, waiting = whose_turn(free, busy.values(), most=len(idle))
+        for worker, lane in zip(idle, turn, strict=False):
+            worker.claim = claim_of(lane)
             worker.job, limit_s = self._next(lane)
             worker.deadline = time.monotonic() + limit_s + _GRACE_S
             worker.connection.send(worker.job)
-            busy.add(lane.board.name)
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self.waits(waiting)
 
     def _next(self, lane: Lane) -> tuple[Job | Rescue, float]:
         """What is to be done on the board of `lane`, and in how many seconds at most."""
@@ -129,7 +141,8 @@ class CampaignRun:
         job, worker.job = worker.job, None
         assert job is not None
         if isinstance(answer, Climb):
-            self._conclude_rescue(self._lanes[job.board.name], answer)
+            lane = self._lanes[job.board.name]
+            self._conclude_rescue(lane, answer, quarantine=lane.quarantine_after(answer))
         else:
             self._store(answer, self._lanes[job.board.name])
 
@@ -143,7 +156,8 @@ class CampaignRun:
         reason = f"{reason} (exit code {worker.process.exitcode})"
         lane = self._lanes[job.board.name]
         if isinstance(job, Rescue):
-            self._conclude_rescue(lane, Climb(rungs=(RungResult(rung=job.board.recovery.rungs[0], trouble=f"worker: {reason}"),)))
+            climb = Climb(rungs=(RungResult(rung=job.board.recovery.rungs[0], trouble=f"worker: {reason}"),))
+            self._conclude_rescue(lane, climb, quarantine=lane.quarantine_after(climb))
         else:
             self._store(self._lost(job, reason), lane)
 
@@ -161,12 +175,31 @@ class CampaignRun:
         self.progress(judgement)
         if self.has_seen_enough(judgement):
             lane.trials.clear()
-        lane.count(judgement)
+        trial = self.session.campaign.trial(judgement.trial)
+        lane.count(trial, judgement)
+        if judgement.verdict is Verdict.ERROR and Around.INTERFERER in needed(lane.board, trial.faults):
+            self._silence_after(trial)
+
+    # ---------------------------------------------------------------------------------------------------------- silence
+    def _silence(self) -> str | None:
+        """Make the interferer silent that the boards share; why that cannot be done, or None."""
+        plan = self.session.campaign.plan
+        board = next((board for board in plan.boards if board.interferer is not None), None)
+        return silence(board, plan.bench, clock=plan.clock) if board is not None else None
+
+    def _silence_after(self, trial: Trial) -> None:
+        """A trial that interferes was lost: when nobody can make sure of silence, no trial would say anything about a board."""
+        trouble = self._silence()
+        if trouble is None or not may_be_sending(self.session.campaign, trial):
+            return
+        for lane in self._lanes.values():
+            if lane.trials:
+                lane.after, lane.distress = trial.id, f"trial {trial.id} was lost while it interfered"
+                self._conclude_rescue(lane, Climb(rungs=()), quarantine=f"the interferer may still be sending: {trouble}")
 
     # ---------------------------------------------------------------------------------------------------------- rescues
-    def _conclude_rescue(self, lane: Lane, climb: Climb) -> None:
+    def _conclude_rescue(self, lane: Lane, climb: Climb, *, quarantine: str | None) -> None:
         """Record what came of the ladder; a board that is not helped, or not for long, runs no more trials."""
-        quarantine = lane.quarantine_after(climb)
         self._recoveries += 1
         recovery = Recovery(
             number=self._recoveries,

@@ -1,7 +1,8 @@
 """The recovery ladder: what the rig does by itself after a trial that it lost, rung by rung, until the board's instruments are sound.
 
 Gentle things first.  After each rung every instrument is opened anew and has to prove itself, as at the end of a trial; what the
-board itself runs is not asked, since the next trial flashes it anyway.
+board itself runs is not asked, since the next trial flashes it anyway; nor is what only disturbs the radio, since most trials go
+without it.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ async def sound(board: Board) -> None:
     Raises:
         InstrumentError: one is not sound.
     """
-    async with bench.opened(board) as dut:
+    async with bench.opened(board, around=bench.needed(board, ())) as dut:
         await dut.supply.on()
         await asyncio.sleep(_RISE_S)
         identity = await dut.probe.info()
@@ -103,7 +104,7 @@ async def _re_enumerate(board: Board) -> None:
     deadline = loop.time() + board.recovery.patience_s
     while True:
         try:
-            async with bench.opened(board):
+            async with bench.opened(board, around=bench.needed(board, ())):
                 return
         except InstrumentError:
             if loop.time() >= deadline:

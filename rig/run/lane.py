@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from rig.bench import needed
 from rig.model import Board, Judgement, Trial, Verdict
 from rig.store import Campaign, Climb
 
@@ -31,10 +32,16 @@ class Lane:
     after: str = ""
     distress: str | None = None
 
-    def count(self, judgement: Judgement) -> None:
-        """Take in what became of a trial; a ladder is only climbed for trials that are still to come."""
+    def count(self, trial: Trial, judgement: Judgement) -> None:
+        """Take in what became of `trial`; a ladder is only climbed for trials that are still to come.
+
+        A lost trial that uses what only disturbs the radio counts for nothing: that instrument is none of the board's.
+        """
         verdict, limit = judgement.verdict, self.board.recovery.after_inconclusive
-        self.lost_in_a_row = self.lost_in_a_row + 1 if verdict is Verdict.ERROR else 0
+        if verdict is not Verdict.ERROR:
+            self.lost_in_a_row = 0
+        elif not needed(self.board, trial.faults) - needed(self.board, ()):
+            self.lost_in_a_row += 1
         self.inconclusive_in_a_row = self.inconclusive_in_a_row + 1 if verdict is Verdict.INCONCLUSIVE else 0
         if not self.trials:
             return
@@ -71,21 +78,21 @@ def lanes_of(campaign: Campaign) -> dict[str, Lane]:
     open_ids = {trial.id for trial in pending}
     for name, lane in lanes.items():
         judged = [trial for trial in campaign.plan.trials if trial.board == name and trial.id not in open_ids]
-        for judgement in _trailing_run(campaign, judged):
-            lane.count(judgement)
-            if (recovery := recoveries.get(judgement.trial)) is not None:
+        for trial, judgement in _trailing_run(campaign, judged):
+            lane.count(trial, judgement)
+            if (recovery := recoveries.get(trial.id)) is not None:
                 lane.conclude(recovery.quarantine)
         if name in quarantined:
             lane.after, lane.distress = "", quarantined[name].quarantine
     return lanes
 
 
-def _trailing_run(campaign: Campaign, judged: list[Trial]) -> list[Judgement]:
-    """The judgements after the last one that says something about the device, in their order."""
-    run: deque[Judgement] = deque()
+def _trailing_run(campaign: Campaign, judged: list[Trial]) -> list[tuple[Trial, Judgement]]:
+    """The trials and judgements after the last one that says something about the device, in their order."""
+    run: deque[tuple[Trial, Judgement]] = deque()
     for trial in reversed(judged):
         judgement = campaign.judgement(trial.id)
         if judgement is None or judgement.verdict in _ABOUT_THE_DEVICE:
             break
-        run.appendleft(judgement)
+        run.appendleft((trial, judgement))
     return list(run)

@@ -18,6 +18,7 @@ from rig.errors import ConfigError
 from rig.model import Json
 from rig.virtual.air import Air
 from rig.virtual.cpu import ResetReason
+from rig.virtual.surroundings import INTERFERER
 from rig.virtual.wires import Wires
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ def _unplugged(wire: Callable[[Surrounded], str]) -> Mishap:
         return lambda: around.wires.get(wire(around)).plug()
 
     return happen
+
+
+def _interferer_unplugged(around: Surrounded) -> Undo:
+    """Nothing happens on a bench without one."""
+    try:
+        wire = around.wires.get(INTERFERER)
+    except KeyError:
+        return lambda: None
+    wire.unplug()
+    return wire.plug
 
 
 def _renamed(around: Surrounded) -> Undo:
@@ -207,6 +218,7 @@ MISHAPS: Mapping[str, Mishap] = {
     "other-soc-on-probe": _wrong_board(Strange.OTHER_SOC),
     "other-unit-on-probe": _wrong_board(Strange.OTHER_UNIT),
     "two-boards-one-address": _twin,
+    "interferer-unplugged": _interferer_unplugged,
 }
 """By the name that a boards file uses."""
 
