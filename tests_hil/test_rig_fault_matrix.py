@@ -43,6 +43,7 @@ NAMED = {
     "console-unplugged": r"dk1\.console: .*vanished",
     "console-renamed": r"dk1\.console: .*vanished",
     "console-loose": r"dk1\.console: is silent",
+    "console-swapped": r"dk1\.console: |console_was_silent",
     "probe-hung": r"dk1\.probe: does not answer",
     "probe-lost": r"dk1\.probe: has vanished",
     "debug-port-stuck": r"dk1\.probe: the debug port does not answer",

@@ -31,6 +31,8 @@ _SAGGED_MV = 1500
 _FEEDING_MV = 1900
 """Through protection diodes VDD floats at 1 to 2.5 V (reports from users of the kits); enough for the SoC to run on."""
 _LATE_S = 0.1
+_CHATTER_S = 0.3
+"""Between two lines of an application that logs."""
 
 
 class ProbeTrouble(StrEnum):
@@ -136,6 +138,28 @@ def _sagging(around: Surrounded) -> Undo:
     return lambda: around.board.power.sag(None)
 
 
+def _console_swapped(around: Surrounded) -> Undo:
+    """The plugs of two boards' consoles change places; the other board's application prints a line now and then."""
+    mine, other = around.board.soc, around.another(Strange.OTHER_UNIT).soc
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def chatter() -> None:
+        other.console.send(b"uptime\r\n")
+        timers[:] = [loop.call_later(_CHATTER_S, chatter)]
+
+    def swap() -> None:
+        mine.console, other.console = other.console, mine.console
+
+    def back() -> None:
+        timers.pop().cancel()
+        swap()
+
+    swap()
+    chatter()
+    return back
+
+
 def _adapter_gone(around: Surrounded) -> Undo:
     around.air.has_adapter = False
     for adapter in around.air.adapters:
@@ -213,6 +237,7 @@ MISHAPS: Mapping[str, Mishap] = {
     "fed-by-probe": _fed_by_probe,
     "fed-by-usb": _fed_by_usb,
     "console-late": _late,
+    "console-swapped": _console_swapped,
     "adapter-gone": _adapter_gone,
     "antenna-off": _deaf,
     "other-soc-on-probe": _wrong_board(Strange.OTHER_SOC),
