@@ -166,7 +166,11 @@ class Voltage:
 
 
 class FlashPlace(StrEnum):
-    """Where bits are flipped."""
+    """Where bits are flipped.
+
+    RUNNING is the slot that the board runs from, or would run from if it were reset at that moment: the primary one, whichever image
+    stands there.  In the phase INSTALL there is no such image: the bootloader moves it piece by piece, and a reset only makes it go on.
+    """
 
     RUNNING = "running"
     STAGED = "staged"

@@ -225,6 +225,8 @@ class Rung(StrEnum):
 class RecoveryPolicy:
     """What the rig does by itself after a trial that it lost on a board (verdict ERROR).
 
+    `after_inconclusive` trials in a row without proof (verdict INCONCLUSIVE) count as much as a lost one; None: they never do.
+
     It climbs `rungs` until every instrument of the board is sound again; RE_ENUMERATE waits up to `patience_s` seconds for an
     instrument to come back.  A board on which that does not help, or on which `errors_in_a_row` trials have been lost, is quarantined.
     """
@@ -232,6 +234,7 @@ class RecoveryPolicy:
     rungs: tuple[Rung, ...] = (Rung.REOPEN, Rung.RE_ENUMERATE, Rung.PIN_RESET, Rung.POWER_CYCLE)
     patience_s: float = 15.0
     errors_in_a_row: int = 3
+    after_inconclusive: int | None = field(default=None, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ class Board:
         self._put(name, "yes" if value else "")
 
     def is_(self, name: str) -> bool:
-        """powered, approtect, held, debugged (debug interface mode), unplugged (the probe)."""
+        """powered, approtect, held, debugged (debug interface mode), unplugged (the probe), stuck (no debug access before a pin reset)."""
         return bool(self._get(name))
 
     def append(self, name: str, data: bytes) -> None:
@@ -117,6 +117,7 @@ class Board:
             self._run()
 
     def pin_reset(self) -> None:
+        self.flag("stuck", False)
         if self.is_("powered") and self.is_("pin_works"):
             self._reset()
             self._run()

@@ -251,6 +251,49 @@ def test_two_boards_with_one_name_on_the_air_need_addresses(tmp_path: Path) -> N
     assert problem.key == "boards[1].ble.name"
 
 
+PROBE = "{driver: nrfjprog, serial_number: 683000001}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        (f"probe: {PROBE}", f"probe: {PROBE}", "boards[1].probe.serial_number"),
+        (f"probe: {PROBE}", 'probe: {driver: pyocd, unique_id: "000683000001"}', "boards[1].probe.unique_id"),
+        ("supply: {driver: scpi, resource: A, channel: 1}", "supply: {driver: scpi, resource: A, channel: 2}", None),
+        ("supply: {driver: scpi, resource: A, channel: 2}", "supply: {driver: scpi, resource: A, channel: 2}", "boards[1].supply.resource"),
+        ("supply: {driver: uhubctl, location: 1-1, port: 2}", "supply: {driver: uhubctl, location: 1-1, port: 3}", None),
+        ("supply: {driver: uhubctl, location: 1-1, port: 2}", "supply: {driver: uhubctl, location: 1-1, port: 2}", "boards[1].supply.location"),
+        (
+            "supply: {driver: http-plug, kind: tasmota, host: plug}",
+            "supply: {driver: http-plug, kind: tasmota, host: plug, channel: 0}",
+            "boards[1].supply.host",
+        ),
+        ('supply: {driver: joulescope, serial_number: "1"}', 'supply: {driver: joulescope, serial_number: "1"}', "boards[1].supply.serial_number"),
+    ],
+)
+def test_two_boards_do_not_share_an_instrument_unless_it_has_an_output_for_each(
+    tmp_path: Path, first: str, second: str, key: str | None
+) -> None:
+    text = edited(BOARDS, "{driver: ppk2, voltage_mv: 3000}", "{driver: ppk2}")
+    for number, line in ((1, first), (2, second)):
+        port = f"    supply: {{port: /dev/supply{number}}}\n"
+        text = edited(text, port, f"    {line}\n" + (port if "probe" in line else ""))
+
+    if key is None:
+        config.load_boards(write(tmp_path, "boards.yaml", text))
+        return
+    problem = only(boards_problems(tmp_path, text))
+    assert problem.key == key
+    assert "is taken already by boards[0]" in problem.reason
+
+
+def test_a_board_does_not_have_the_interferers_port(tmp_path: Path) -> None:
+    around = "{driver: lab, enclosure: box, interferer: {driver: radio-test, port: /dev/console2}}"
+    problem = only(boards_problems(tmp_path, edited(BOARDS, "bench: {driver: lab}", f"bench: {around}")))
+    assert problem.key == "boards[1].console.port"
+    assert "taken already by bench.interferer.port in line 1" in problem.reason
+
+
 def test_a_port_in_the_defaults_is_shared_by_all_boards(tmp_path: Path) -> None:
     text = edited(BOARDS, "driver: ppk2,", "driver: ppk2, port: /dev/one,").replace("    supply: {port: /dev/supply1}\n", "").replace("    supply: {port: /dev/supply2}\n", "")
 

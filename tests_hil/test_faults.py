@@ -113,6 +113,29 @@ def test_one_trigger_of_two_that_never_fires_is_inconclusive(tmp_path: Path) -> 
     assert "number 2 never fired" in judgement.reason
 
 
+def flips(trigger: dict[str, Any], offset_ms: float) -> dict[str, Any]:
+    return {"bit_flips": {"trigger": trigger, "offset_ms": offset_ms, "place": "running", "bits": 2}}
+
+
+@pytest.mark.parametrize("phase", ["upload", "settle"])
+def test_the_running_image_is_what_stands_in_the_primary_slot_before_and_after_the_installation(tmp_path: Path, phase: str) -> None:
+    _, events = run_one_fault(tmp_path, flips({"phase": phase}, 50))
+    (delivered,) = [event for event in events if event.kind == "fault.delivered"]
+    assert delivered.data["at_phase"] == phase
+    primary = Campaign.open(tmp_path / "campaign").plan.boards[0].memory.primary
+    assert all(primary.start <= bit["address"] < primary.end for bit in delivered.data["bits"])
+    assert evidence(events) == [{"read_back_differs_in_these_bits": True}]
+
+
+def test_no_image_runs_while_the_bootloader_installs_so_that_nothing_is_flipped(tmp_path: Path) -> None:
+    """The trigger made sense, and its offset has led into the installation."""
+    judgement, events = run_one_fault(tmp_path, flips({"phase": "reset"}, 3000))
+    (unproved,) = [event for event in events if event.kind == "fault.unproved"]
+    assert (unproved.data["phase"], unproved.data["evidence"]) == ("install", {"an_image_ran": False})
+    assert [event for event in events if event.kind == "fault.delivered"] == []
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+
+
 @pytest.mark.parametrize(("off_ms", "kept"), [(12, True), (300, False)])
 def test_whether_ram_outlived_a_cut_is_recorded(tmp_path: Path, off_ms: int, kept: bool) -> None:
     _, events = run_one_fault(tmp_path, {"power_cut": {**INSTALL, "off_ms": off_ms}})
@@ -166,6 +189,11 @@ def test_a_programme_that_the_bench_cannot_perform_is_refused_with_its_place(
         ({"power_cut": {"trigger": {"time": "start", "after": 1}, "off_ms": 300}}, "no earlier fault"),
         ({"interference": {**UPLOAD, "for_ms": 10}}, "say one of kind"),
         ({"bit_flips": {**UPLOAD, "place": "settings"}}, "no settings to flip bits in"),
+        ({"bit_flips": {**INSTALL, "place": "running"}}, r"small.yaml:1:\d+: faults\[0\].bit_flips.trigger.phase: .* no image runs"),
+        (
+            {"bit_flips": {"trigger": {"flash_operation": 9, "phase": "install"}, "place": "running"}},
+            r"small.yaml:1:\d+: faults\[0\].bit_flips.trigger.phase: .* no image runs",
+        ),
         ({"programme": {"faults": [{"link_drop": UPLOAD}]}}, "2"),
         ({"power_cut": {"trigger": {"chunk": {"grid": [5, 1, 1]}}, "off_ms": 300}}, "lower end"),
     ],

@@ -101,6 +101,18 @@ def test_the_debug_port_is_off_whenever_the_probe_has_let_go(board: Board, drive
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
+def test_a_pin_reset_wakes_a_debug_port_that_a_killed_debugger_has_left_silent(board: Board, driver: str) -> None:
+    board.flag("stuck", True)
+    refusal(driver, look)
+
+    async def test(opened: Nrf52Probe) -> None:
+        await opened.reset()
+        await opened.info()
+
+    with_probe(driver, test)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_the_probe_is_opened_while_the_board_has_no_power(board: Board, driver: str) -> None:
     async def test(opened: Nrf52Probe) -> None:
         for access in (opened.info, opened.protection, opened.reset):

@@ -13,11 +13,11 @@ import pytest
 from rig.config import load_boards
 from rig.errors import ConfigError
 from rig.journal import read_journal
-from rig.model import Rung, Verdict
+from rig.model import RecoveryPolicy, Rung, Verdict
 from rig.run.campaign import CampaignRun
 from rig.run.ladder import climb
 from rig.store import Campaign, Climb, Recovery, Session
-from tests_hil.campaigns import ROOT, boards_file, plan_campaign, scenario_file
+from tests_hil.campaigns import ROOT, boards_file, plan_campaign, run_trial, scenario_file
 from tests_hil.test_rig_fault_matrix import IMAGES, PHASES, Course, run
 
 MURDER = '''
@@ -62,6 +62,14 @@ def many_boards(boards: Path, names: list[str]) -> Path:
     return boards
 
 
+LATE = {"kind": "console-late"}
+UNPROVED = {"power_cut": {"trigger": {"phase": "install"}, "offset_ms": 150, "off_ms": 200}}
+
+
+def after_inconclusive(boards: Path, number: int) -> Path:
+    return changed(boards, dk1={"recovery": {"after_inconclusive": number}})
+
+
 def run_all(campaign: Campaign) -> list[Recovery]:
     recoveries: list[Recovery] = []
     with Session(campaign) as session:
@@ -73,7 +81,7 @@ def climbed(boards: Path) -> Climb:
     """The ladder of the file's only board."""
     file = load_boards(boards)
     (board,) = file.boards
-    return climb(board, file.bench, clock="virtual")
+    return climb(board, file.bench, seed=0, clock="virtual")
 
 
 def tried(result: Climb) -> list[tuple[Rung, bool]]:
@@ -103,6 +111,23 @@ def test_what_nothing_helps_against_takes_every_rung(tmp_path: Path, kind: str) 
     result = climbed(boards_file(tmp_path, only="nrf52840", mishap={"kind": kind, "at_s": 0.01}))
     assert tried(result) == [(rung, False) for rung in (Rung.REOPEN, Rung.RE_ENUMERATE, Rung.PIN_RESET, Rung.POWER_CYCLE)]
     assert not result.helped
+
+
+@pytest.mark.parametrize(
+    ("kind", "healed_by"), [("debug-port-stuck", Rung.PIN_RESET), ("latched-up", Rung.POWER_CYCLE)]
+)
+def test_a_mishap_takes_exactly_the_rung_that_heals_it(tmp_path: Path, kind: str, healed_by: Rung) -> None:
+    result = climbed(boards_file(tmp_path, only="nrf52840", mishap={"kind": kind}))
+    rungs = list(RecoveryPolicy.rungs)
+    assert tried(result) == [(rung, rung is healed_by) for rung in rungs[: rungs.index(healed_by) + 1]]
+    assert all("dk1.probe: the debug port does not answer" in (rung.trouble or "") for rung in result.rungs[:-1])
+
+
+@pytest.mark.parametrize(("kind", "left_out"), [("debug-port-stuck", "pin-reset"), ("latched-up", "power-cycle")])
+def test_without_that_rung_the_board_is_not_helped(tmp_path: Path, kind: str, left_out: str) -> None:
+    boards = boards_file(tmp_path, only="nrf52840", mishap={"kind": kind})
+    rungs = [rung.value for rung in RecoveryPolicy.rungs if rung != left_out]
+    assert not climbed(changed(boards, dk1={"recovery": {"rungs": rungs}})).helped
 
 
 def test_only_recover_opens_a_protected_chip_and_only_where_the_policy_says_so(tmp_path: Path) -> None:
@@ -138,6 +163,65 @@ def test_a_board_that_fails_its_ladder_is_quarantined_and_the_others_go_on(tmp_p
     assert [judgement.verdict for judgement in others if judgement] == [Verdict.PASS] * 3
     assert campaign.recoveries() == [recovery]
     assert campaign.quarantined() == {"dk1": recovery}
+
+
+@pytest.mark.parametrize(
+    ("kind", "healed_by"), [("debug-port-stuck", Rung.PIN_RESET), ("latched-up", Rung.POWER_CYCLE)]
+)
+def test_a_board_that_its_ladder_heals_goes_on_and_so_do_the_others(tmp_path: Path, kind: str, healed_by: Rung) -> None:
+    """Some of dk1's trials meet the mishap, by their seeds; the ladder after each stands on the bench that the trial met."""
+    boards = changed(boards_file(tmp_path), dk1={"model": {"mishap": {"kind": kind, "share": 0.4}}})
+    campaign = plan_campaign(tmp_path, scenario_file(tmp_path, images=IMAGES, trials=12), boards)
+    recoveries = run_all(campaign)
+    verdicts = {record.trial.id: record.judgement.verdict for record in campaign.records() if record.judgement}
+    mine = [trial.id for trial in campaign.plan.trials if trial.board == "dk1"]
+    lost = [id_ for id_ in mine if verdicts[id_] is Verdict.ERROR]
+    assert 0 < len(lost) < len(mine)
+    assert [verdicts[id_] for id_ in mine if id_ not in lost] == [Verdict.PASS] * (len(mine) - len(lost))
+    assert [verdicts[trial.id] for trial in campaign.plan.trials if trial.board == "dk3"] == [Verdict.PASS] * 6
+    assert campaign.pending_trials() == []
+    assert campaign.recoveries() == recoveries
+    assert [recovery.after for recovery in recoveries] == [id_ for id_ in lost if id_ != mine[-1]]
+    assert {(recovery.board, recovery.climb.rungs[-1].rung, recovery.quarantine) for recovery in recoveries} == {("dk1", healed_by, None)}
+
+
+def test_a_run_of_inconclusive_trials_starts_the_ladder_where_the_policy_says_so(tmp_path: Path) -> None:
+    """A console that is late contradicts the cut: no proof, time and again, although every instrument is sound for itself."""
+    boards = boards_file(tmp_path, only="nrf52840", mishap=LATE)
+    campaign = plan_campaign(tmp_path, scenario_file(tmp_path, images=IMAGES, faults=[UNPROVED], trials=5), after_inconclusive(boards, 2))
+    recoveries = run_all(campaign)
+    ids = [trial.id for trial in campaign.plan.trials]
+    assert {record.judgement.verdict for record in campaign.records() if record.judgement} == {Verdict.INCONCLUSIVE}
+    assert [recovery.after for recovery in recoveries] == [ids[1], ids[3]]
+    assert "2 trials in a row were inconclusive" in recoveries[0].cause
+    assert all(recovery.climb.helped and recovery.quarantine is None for recovery in recoveries)
+
+
+def test_without_that_policy_inconclusive_trials_start_nothing(tmp_path: Path) -> None:
+    boards = boards_file(tmp_path, only="nrf52840", mishap=LATE)
+    campaign = plan_campaign(tmp_path, scenario_file(tmp_path, images=IMAGES, faults=[UNPROVED], trials=3), boards)
+    assert run_all(campaign) == []
+
+
+def test_a_run_that_an_interruption_divides_is_one_run(tmp_path: Path) -> None:
+    boards = after_inconclusive(boards_file(tmp_path, only="nrf52840", mishap=LATE), 3)
+    campaign = plan_campaign(tmp_path, scenario_file(tmp_path, images=IMAGES, faults=[UNPROVED], trials=5), boards)
+    with Session(campaign) as session:
+        for trial in campaign.plan.trials[:2]:
+            run_trial(session, trial)
+    (recovery,) = run_all(campaign)
+    assert recovery.after == campaign.plan.trials[2].id
+
+
+def test_a_ladder_that_an_interruption_came_before_is_climbed_first(tmp_path: Path) -> None:
+    """The trial was lost and judged, and then the campaign was stopped."""
+    boards = boards_file(tmp_path, only="nrf52840", mishap={"kind": "debug-port-stuck", "share": 0.4})
+    campaign = plan_campaign(tmp_path, scenario_file(tmp_path, images=IMAGES, trials=12), boards)
+    with Session(campaign) as session:
+        stopped_after = next(t for t in campaign.plan.trials if run_trial(session, t).verdict is Verdict.ERROR)
+    recoveries = run_all(campaign)
+    assert recoveries[0].after == stopped_after.id
+    assert recoveries[0].climb.rungs[-1].rung is Rung.PIN_RESET
 
 
 def test_resume_tries_a_quarantined_board_again(tmp_path: Path) -> None:

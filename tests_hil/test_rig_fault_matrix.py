@@ -43,8 +43,11 @@ NAMED = {
     "console-unplugged": r"dk1\.console: .*vanished",
     "console-renamed": r"dk1\.console: .*vanished",
     "console-loose": r"dk1\.console: is silent",
+    "console-swapped": r"dk1\.console: |console_was_silent",
     "probe-hung": r"dk1\.probe: does not answer",
     "probe-lost": r"dk1\.probe: has vanished",
+    "debug-port-stuck": r"dk1\.probe: the debug port does not answer",
+    "latched-up": r"dk1\.probe: the debug port does not answer",
     "supply-unplugged": r"dk1\.supply: .*vanished",
     "supply-stuck-on": r"dk1\.supply: was switched off .* VDD is high",
     "supply-stuck-off": r"dk1\.(supply: .* VDD stayed low|probe: no target voltage)",
@@ -117,7 +120,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Course:
 
 
 def test_the_matrix_is_large_enough_and_complete() -> None:
-    assert NAMED.keys() == MISHAPS.keys() - {"console-late"}
+    assert NAMED.keys() == MISHAPS.keys() - {"console-late", "interferer-unplugged"}
     assert len(NAMED) >= 12
     assert len(PHASES) >= 8
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rig import bench
-from rig.bench import Dut
+from rig.bench import Around, Dut
 from rig.config import load_boards
 from rig.errors import ConfigError, LinkLost, NotFound
 from rig.model import Interference, InterferenceKind, Verdict
@@ -41,7 +41,7 @@ def lent(folder: Path, test: Callable[[Dut], Awaitable[None]]) -> None:
     (board,) = campaign.plan.boards
 
     async def main() -> None:
-        async with asyncio.timeout(3600), bench.lend(board, campaign.plan.bench, seed=trial.seed) as dut:
+        async with asyncio.timeout(3600), bench.lend(board, campaign.plan.bench, seed=trial.seed, around=tuple(Around)) as dut:
             await dut.supply.on()
             await asyncio.sleep(0.1)
             await dut.probe.program(board.memory.primary.start, campaign.image(trial.old.as_installed).read_bytes())

@@ -231,7 +231,14 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
 
         def run_pending() -> None:
             with Progress(campaign) as progress:
-                CampaignRun(session=session, jobs=wanted, progress=progress.advance, rescued=progress.rescue).run()
+                CampaignRun(
+                    session=session,
+                    jobs=wanted,
+                    progress=progress.advance,
+                    rescued=progress.rescue,
+                    waits=progress.wait,
+                    warn=progress.warn,
+                ).run()
 
         try:
             run_in_rounds(session, run_pending)

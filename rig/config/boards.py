@@ -31,6 +31,19 @@ _SELECTORS = ("driver", "class")
 _RTT_PROBES = ("nrfjprog", "pyocd")
 _AROUND = frozenset({"enclosure", "interferer"})
 """Keys under `bench` that are not options of the bench's driver."""
+_THE_BENCH = -1
+"""Stands for a board's place in the file where something belongs to none of them."""
+_INSTRUMENTS = (
+    ("probe", None, "serial_number", None),
+    ("probe", None, "unique_id", None),
+    ("supply", "scpi", "resource", "channel"),
+    ("supply", "joulescope", "serial_number", None),
+    ("supply", "uhubctl", "location", "port"),
+    ("supply", "http-plug", "host", "channel"),
+    ("attenuator", None, "host", "channel"),
+)
+"""What serves one board at a time beside a serial port: role, driver where it matters, the key that names the instrument, and the key
+of its output where it has several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +122,7 @@ def read_boards(document: Document) -> BoardsFile | None:
     bench = _spec(top.model.bench, without=_AROUND) if top.has("bench") else None
     nodes = list(_entries(document.root)) if top.has("boards") else []
     boards = [board for node in nodes if (board := _read_board(node, document, bench))]
-    _check_uniqueness(nodes, document)
+    _check_uniqueness(document.root, nodes, document)
     if top.has("bench"):
         _check_enclosure(top.model.bench, document.root, nodes, document)
     if document.problems or bench is None:
@@ -163,9 +176,7 @@ def _board(entry: BoardEntry) -> Board:
         dfu_port=entry.dfu_port,
         production=entry.production,
         sacrificial=entry.sacrificial,
-        recovery=RecoveryPolicy(
-            rungs=entry.recovery.rungs, patience_s=entry.recovery.patience_s, errors_in_a_row=entry.recovery.errors_in_a_row
-        ),
+        recovery=RecoveryPolicy(**dict(entry.recovery)),
         model=entry.model,
     )
 
@@ -282,9 +293,11 @@ def _check_model(board: Board, node: Node, document: Document, bench: Instrument
         document.report(at.key_at or at.at, key=key_path(at.loc), reason=reason)
 
 
-def _check_uniqueness(nodes: list[Node], document: Document) -> None:
-    """Two boards must not share a name, a Bluetooth address, a name on the air that nothing tells apart, or a port."""
+def _check_uniqueness(root: Node, nodes: list[Node], document: Document) -> None:
+    """Two boards must not share a name, a Bluetooth address, a name on the air that nothing tells apart, or an instrument."""
     seen: dict[tuple[str, str], tuple[int, Node]] = {}
+    if port := _text(root, "bench", "interferer", "port"):
+        seen["port", os.path.realpath(port.value)] = (_THE_BENCH, port)
     for index, node in enumerate(nodes):
         for kind, value, at, what in _claims(node):
             owner, first = seen.setdefault((kind, value), (index, at))
@@ -307,9 +320,13 @@ def _claims(node: Node) -> Iterator[tuple[str, str, Node, str]]:
     for loc in (("supply", "port"), ("console", "port"), ("dfu_port",)):
         if port := _text(node, *loc):
             yield "port", os.path.realpath(port.value), port, f"the port {port.value!r}"
-    if host := _text(node, "attenuator", "host"):
-        channel = node.at_loc(("attenuator", "channel"))
-        yield "attenuator", f"{host.value}/{channel.value if channel else ''}", host, f"the attenuator {host.value!r}"
+    for role, driver, key, output in _INSTRUMENTS:
+        named = node.at_loc((role, key))
+        if named is None or driver not in (None, getattr(node.at_loc((role, "driver")), "value", None)):
+            continue
+        which = node.at_loc((role, output)) if output else None
+        shown = f"the {role} {named.value!r}" + (f", {output} {which.value}" if which else "")
+        yield role, f"{str(named.value).lstrip('0')}/{which.value if which else 0}", named, shown
 
 
 def _text(node: Node, *loc: str) -> Node | None:

@@ -220,6 +220,10 @@ def _single(place: tuple[str | int, ...], fault: FaultTemplate, limits: Limits |
         yield Found(place=(*place, "trigger", "count"), reason="nobody knows beforehand how often this happens", hint="give a number")
     if fault.flips is not None and protocol not in (None, _PLACES.get(fault.flips.place, protocol)):
         yield Found(place=(*place, "place"), reason=f"a board with {protocol} has no {fault.flips.place} to flip bits in")
+    if fault.flips is not None and fault.flips.place is FlashPlace.RUNNING and trigger.phase is Phase.INSTALL:
+        reason = "while the bootloader installs, no image runs: what stands in the primary slot is neither the old one nor the new"
+        hint = "wait for another phase (reset, boot_new), or flip bits in what is installed: place: staged"
+        yield Found(place=(*place, "trigger", "phase"), reason=reason, hint=hint)
 
 
 def _in_programme(place: tuple[str | int, ...], fault: FaultTemplate, number: int) -> Iterator[Found]:

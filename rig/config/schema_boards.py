@@ -301,6 +301,8 @@ class Recovery(Strict):
     """How long re-enumerate waits for an instrument to come back, in seconds, 0 to 300."""
     errors_in_a_row: Annotated[int, Field(ge=1, le=100)] = RecoveryPolicy.errors_in_a_row
     """Lost trials in a row after which the board is quarantined, 1 to 100."""
+    after_inconclusive: Annotated[int, Field(ge=1, le=100)] | None = None
+    """INCONCLUSIVE trials in a row after which the ladder is climbed as after a lost one, 1 to 100; never when left out."""
 
 
 class BoardEntry(Strict):

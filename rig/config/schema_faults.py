@@ -207,7 +207,7 @@ class BitFlips(_Timed):
     """The probe turns bits over while it holds the processor, and lets go with a pin reset."""
 
     place: FlashPlace
-    """running (the image that runs), staged (the one to install, smp), trailer (smp) or settings (secure_dfu)."""
+    """running (what the board runs from at that time; not while it installs), staged (the one to install, smp), trailer (smp) or settings (secure_dfu)."""
     bits: Annotated[int, Field(ge=1, le=1024)] = 1
     """How many bits, 1 to 1024; where is drawn."""
 

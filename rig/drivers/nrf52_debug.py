@@ -154,7 +154,7 @@ class Nrf52Probe:
     async def reset(self) -> None:
         async with self._turn:
             self._check_open()
-            if not await self._access.is_protected():
+            if not await self._woken_is_protected():
                 await self._check_reset_pin()
             await self._let_go()
 
@@ -201,6 +201,14 @@ class Nrf52Probe:
             await self._hold()  # PSELRESET is taken over by a reset
 
     # --------------------------------------------------------------------------------------------------------- internal
+    async def _woken_is_protected(self) -> bool:
+        """Asked again after a pull at the reset pin where the debug port is silent: an earlier debugger's session may lie on it."""
+        try:
+            return await self._access.is_protected()
+        except InstrumentError:
+            await self._access.pin_reset()
+            return await self._access.is_protected()
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise InstrumentError(self._name, "the probe is not open")

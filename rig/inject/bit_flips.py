@@ -1,6 +1,7 @@
 """Bits turned over in flash by the probe, which holds the processor meanwhile and lets go with a pin reset.
 
-Proved is it by reading back: the page differs from what stood there in exactly these bits.
+Proved is it by reading back: the page differs from what stood there in exactly these bits.  Bits of the running image are left alone
+when the bootloader has begun to install by then, since no image runs; the fault then stays unproved.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 
 from rig.errors import InstrumentError
 from rig.inject.means import Means
-from rig.model import Event, Fault, FlashPlace, Json, MemoryMap, Region
+from rig.model import Event, Fault, FlashPlace, Json, MemoryMap, Phase, Region
 
 PAGE = 4096
 _ERASED = 0xFF
@@ -24,7 +25,7 @@ class FlipDelivery:
     def __init__(self, fault: Fault, means: Means) -> None:
         assert fault.flips is not None
         self._flips, self._means = fault.flips, means
-        self._found: list[tuple[int, str, bool]] = []
+        self._found: list[tuple[int, str, dict[str, bool | None]]] = []
 
     async def prepare(self) -> Mapping[str, Json]:
         return {"place": self._flips.place.value, "bits": len(self._flips.positions)}
@@ -34,6 +35,9 @@ class FlipDelivery:
         means, probe = self._means, self._means.probe
         phase = means.phase
         means.requested(number, asyncio.get_running_loop().time(), place=self._flips.place.value)
+        if self._flips.place is FlashPlace.RUNNING and phase == Phase.INSTALL:
+            self._found.append((number, phase, {"an_image_ran": False}))
+            return
         region = place_of(self._flips.place, means.memory)
         content = await self._used(region)
         used = len(content.rstrip(bytes([_ERASED]))) or len(content)
@@ -53,7 +57,7 @@ class FlipDelivery:
             bits=[{"address": region.start + bit // 8, "bit": bit % 8} for bit in bits],
             operation=means.counter.count() if means.counter else None,
         )
-        self._found.append((number, phase, exact))
+        self._found.append((number, phase, {"read_back_differs_in_these_bits": exact}))
 
     async def _used(self, region: Region) -> bytes:
         """The region up to its first run of blank pages: the rest of a slot is not worth the seconds that reading it takes."""
@@ -69,8 +73,8 @@ class FlipDelivery:
         pass
 
     def conclude(self) -> None:
-        for number, phase, exact in self._found:
-            self._means.concluded(number, phase, {"read_back_differs_in_these_bits": exact}, proved=exact)
+        for number, phase, evidence in self._found:
+            self._means.concluded(number, phase, evidence, proved=all(evidence.values()))
 
 
 def place_of(place: FlashPlace, memory: MemoryMap) -> Region:

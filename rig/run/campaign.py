@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from rig.bench import Around, needed
 from rig.errors import StorageError
-from rig.model import Board, Judgement, Outcome, Trial, Verdict
+from rig.model import Judgement, Outcome, Trial, Verdict
+from rig.run.lane import Lane, lanes_of
+from rig.run.silence import may_be_sending, silence
+from rig.run.turns import Claim, claim_of, whose_turn
 from rig.run.worker import Failure, Job, Rescue, serve
 from rig.store import Attempt, Climb, Recovery, RungResult, Session
 
@@ -21,24 +24,14 @@ _RESCUE_S = 300.0
 """Wall-clock time that a recovery ladder gets on top of its patience."""
 
 
-@dataclass(kw_only=True)
-class _Lane:
-    """One board's trials that are still to be run, and how it fares.  `distress` is why its ladder has to be climbed first."""
-
-    board: Board
-    trials: deque[Trial] = field(default_factory=deque)
-    lost_in_a_row: int = 0
-    after: str = ""
-    distress: str | None = None
-
-
 @dataclass(kw_only=True, eq=False)
 class _Worker:
-    """One process, and what it works on."""
+    """One process, what it works on, and what that needs for itself."""
 
     process: BaseProcess
     connection: Connection
     job: Job | Rescue | None = None
+    claim: Claim = field(default_factory=Claim)
     deadline: float = 0.0
 
 
@@ -46,9 +39,10 @@ class _Worker:
 class CampaignRun:
     """Runs what is pending in `session`'s campaign on `jobs` worker processes.
 
-    After a lost trial (verdict ERROR) the board's recovery ladder is climbed; a board that it does not help, or that has lost too many
-    trials in a row, runs no more of them.  The others go on.  `progress` is called with each judgement as it is stored, `rescued` with
-    each recovery.
+    After a lost trial (verdict ERROR), or a run of inconclusive ones where its policy says so, the board's recovery ladder is climbed;
+    a board that it does not help, or that has lost too many trials in a row, runs no more of them.  The others go on.  `progress` is
+    called with each judgement as it is stored, `rescued` with each recovery, `waits` with the boards that wait for what another one
+    uses, whenever they change, and `warn` with what the operator has to know.
     """
 
     session: Session
@@ -57,9 +51,12 @@ class CampaignRun:
     has_seen_enough: Callable[[Judgement], bool] = lambda _judgement: False
     """Whether the board needs no further trials after this one; those that remain stay planned."""
     rescued: Callable[[Recovery], None] = lambda _recovery: None
-    _lanes: dict[str, _Lane] = field(default_factory=dict)
+    waits: Callable[[Mapping[str, str]], None] = lambda _waiting: None
+    warn: Callable[[str], None] = lambda _text: None
+    _lanes: dict[str, Lane] = field(default_factory=dict)
     _workers: list[_Worker] = field(default_factory=list)
     _recoveries: int = 0
+    _waiting: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run every pending trial, but those of boards that are quarantined on the way.
@@ -68,7 +65,10 @@ class CampaignRun:
             StorageError: the disk refuses; `rig resume` continues.
             KeyboardInterrupt: the operator stopped it; trials in progress are kept aside and planned again by a resume.
         """
-        self._plan_lanes()
+        self._lanes = lanes_of(self.session.campaign)
+        self._recoveries = len(self.session.campaign.recoveries())
+        if trouble := self._silence():
+            self.warn(f"{trouble}; whatever an interrupted trial has left sending is sending still")
         try:
             for _ in range(min(self.jobs, len(self._lanes))):
                 self._workers.append(self._hire())
@@ -77,18 +77,6 @@ class CampaignRun:
                 self._collect()
         finally:
             self._dismiss()
-
-    def _plan_lanes(self) -> None:
-        """A lane for each board that has trials left; one that was quarantined has to be rescued first."""
-        campaign = self.session.campaign
-        boards = {board.name: board for board in campaign.plan.boards}
-        self._recoveries = len(campaign.recoveries())
-        quarantined = campaign.quarantined()
-        for trial in campaign.pending_trials():
-            if trial.board not in self._lanes:
-                former = quarantined.get(trial.board)
-                self._lanes[trial.board] = _Lane(board=boards[trial.board], distress=former.quarantine if former else None)
-            self._lanes[trial.board].trials.append(trial)
 
     # --------------------------------------------------------------------------------------------------------- workers
     def _hire(self) -> _Worker:
@@ -108,22 +96,25 @@ class CampaignRun:
         self._workers.clear()
 
     def _dispatch(self) -> None:
-        """Give every idle worker the next thing to do on a board that nobody is using."""
-        busy = {worker.job.board.name for worker in self._workers if worker.job}
-        for worker in self._workers:
-            free = [lane for name, lane in self._lanes.items() if lane.trials and name not in busy]
-            if worker.job is not None or not free:
-                continue
-            lane = max(free, key=lambda lane: len(lane.trials))  # so that no board is left alone at the end
+        """Give every idle worker the next thing to do on a board that nobody is using, as far as what boards share allows it."""
+        busy = {worker.job.board.name: worker.claim for worker in self._workers if worker.job}
+        idle = [worker for worker in self._workers if worker.job is None]
+        free = [lane for name, lane in self._lanes.items() if lane.trials and name not in busy]
+        turn, waiting = whose_turn(free, busy.values(), most=len(idle))
+        for worker, lane in zip(idle, turn, strict=False):
+            worker.claim = claim_of(lane)
             worker.job, limit_s = self._next(lane)
             worker.deadline = time.monotonic() + limit_s + _GRACE_S
             worker.connection.send(worker.job)
-            busy.add(lane.board.name)
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self.waits(waiting)
 
-    def _next(self, lane: _Lane) -> tuple[Job | Rescue, float]:
+    def _next(self, lane: Lane) -> tuple[Job | Rescue, float]:
         """What is to be done on the board of `lane`, and in how many seconds at most."""
         if lane.distress is not None:
-            return Rescue(board=lane.board), lane.board.recovery.patience_s + _RESCUE_S
+            met_by = self.session.campaign.trial(lane.after) if lane.after else lane.trials[0]
+            return Rescue(board=lane.board, seed=met_by.seed), lane.board.recovery.patience_s + _RESCUE_S
         trial = lane.trials.popleft()
         folder, number = self.session.reserve(trial.id)
         return Job(trial=trial, board=lane.board, folder=folder, attempt=number), trial.limits.trial_s
@@ -150,7 +141,8 @@ class CampaignRun:
         job, worker.job = worker.job, None
         assert job is not None
         if isinstance(answer, Climb):
-            self._conclude_rescue(self._lanes[job.board.name], answer)
+            lane = self._lanes[job.board.name]
+            self._conclude_rescue(lane, answer, quarantine=lane.quarantine_after(answer))
         else:
             self._store(answer, self._lanes[job.board.name])
 
@@ -164,7 +156,8 @@ class CampaignRun:
         reason = f"{reason} (exit code {worker.process.exitcode})"
         lane = self._lanes[job.board.name]
         if isinstance(job, Rescue):
-            self._conclude_rescue(lane, Climb(rungs=(RungResult(rung=job.board.recovery.rungs[0], trouble=f"worker: {reason}"),)))
+            climb = Climb(rungs=(RungResult(rung=job.board.recovery.rungs[0], trouble=f"worker: {reason}"),))
+            self._conclude_rescue(lane, climb, quarantine=lane.quarantine_after(climb))
         else:
             self._store(self._lost(job, reason), lane)
 
@@ -177,27 +170,36 @@ class CampaignRun:
             trial=job.trial.id, verdict=Verdict.ERROR, outcome=Outcome.UNKNOWN, reason=f"worker: {reason}", because=(0,)
         )
 
-    def _store(self, judgement: Judgement, lane: _Lane) -> None:
+    def _store(self, judgement: Judgement, lane: Lane) -> None:
         self.session.record(judgement)
         self.progress(judgement)
         if self.has_seen_enough(judgement):
             lane.trials.clear()
-        if judgement.verdict is not Verdict.ERROR:
-            lane.lost_in_a_row = 0
+        trial = self.session.campaign.trial(judgement.trial)
+        lane.count(trial, judgement)
+        if judgement.verdict is Verdict.ERROR and Around.INTERFERER in needed(lane.board, trial.faults):
+            self._silence_after(trial)
+
+    # ---------------------------------------------------------------------------------------------------------- silence
+    def _silence(self) -> str | None:
+        """Make the interferer silent that the boards share; why that cannot be done, or None."""
+        plan = self.session.campaign.plan
+        board = next((board for board in plan.boards if board.interferer is not None), None)
+        return silence(board, plan.bench, clock=plan.clock) if board is not None else None
+
+    def _silence_after(self, trial: Trial) -> None:
+        """A trial that interferes was lost: when nobody can make sure of silence, no trial would say anything about a board."""
+        trouble = self._silence()
+        if trouble is None or not may_be_sending(self.session.campaign, trial):
             return
-        lane.lost_in_a_row += 1
-        if lane.trials:
-            lane.after, lane.distress = judgement.trial, judgement.reason
+        for lane in self._lanes.values():
+            if lane.trials:
+                lane.after, lane.distress = trial.id, f"trial {trial.id} was lost while it interfered"
+                self._conclude_rescue(lane, Climb(rungs=()), quarantine=f"the interferer may still be sending: {trouble}")
 
     # ---------------------------------------------------------------------------------------------------------- rescues
-    def _conclude_rescue(self, lane: _Lane, climb: Climb) -> None:
+    def _conclude_rescue(self, lane: Lane, climb: Climb, *, quarantine: str | None) -> None:
         """Record what came of the ladder; a board that is not helped, or not for long, runs no more trials."""
-        policy = lane.board.recovery
-        quarantine = None
-        if not climb.helped:
-            quarantine = (climb.rungs[-1].trouble if climb.rungs else lane.distress) or ""
-        elif lane.lost_in_a_row >= policy.errors_in_a_row:
-            quarantine = f"{lane.lost_in_a_row} trials in a row were lost although the ladder helped each time; the last: {lane.distress}"
         self._recoveries += 1
         recovery = Recovery(
             number=self._recoveries,
@@ -210,6 +212,6 @@ class CampaignRun:
         )
         self.session.record_recovery(recovery)
         self.rescued(recovery)
-        lane.distress = None
+        lane.conclude(quarantine)
         if quarantine is not None:
             lane.trials.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 from rig.bench import Dut
@@ -76,7 +77,10 @@ class ClosingCheck:
         await supply.record()
         off_s = await supply.off()
         await asyncio.sleep(_DISCHARGE_S)
-        gone = await self._is_absent(_ABSENCE_S)
+        heard = bytearray()
+        with ExitStack() as listening:
+            listening.callback(self._dut.console.attach(lambda _when_s, data: heard.extend(data)))
+            gone = await self._is_absent(_ABSENCE_S)
         on_s = await supply.on()
         await asyncio.sleep(_AFTER_ON_S)
         trace = await supply.stop_recording()
@@ -88,6 +92,8 @@ class ClosingCheck:
             reason = "hears the board while its power is off: a second board has its address, or another wire feeds it"
             raise self._unsound("radio", reason, hint="switch other boards off, and see `rig selftest`")
         self._passed("radio", "nobody advertises in the board's name while its power is off")
+        if heard:
+            raise self._unsound("console", "prints while the board's power is off: it is another board's", hint="look where its plug is")
 
     def _vdd_followed(self, trace: SupplyTrace, on_s: float) -> None:
         if not trace.logic:

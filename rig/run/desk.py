@@ -77,7 +77,7 @@ async def _update(
         folder = Path(name) / "attempt"
         with Attempt(folder, campaign=Path(name), number=1, now=now) as attempt:
             attempt.journal.listen(follow)
-            async with bench.lend(board, bench_spec, seed=trial.seed) as dut:
+            async with bench.lend(board, bench_spec, seed=trial.seed, around=bench.needed(board, ())) as dut:
                 recorder = Recorder(attempt.journal, dut.counter)
                 lines = ConsoleLines(attempt.journal, board.signals)
                 dut.console.attach(lines.receive)

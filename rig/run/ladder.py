@@ -1,7 +1,8 @@
 """The recovery ladder: what the rig does by itself after a trial that it lost, rung by rung, until the board's instruments are sound.
 
 Gentle things first.  After each rung every instrument is opened anew and has to prove itself, as at the end of a trial; what the
-board itself runs is not asked, since the next trial flashes it anyway.
+board itself runs is not asked, since the next trial flashes it anyway; nor is what only disturbs the radio, since most trials go
+without it.
 """
 
 from __future__ import annotations
@@ -24,21 +25,22 @@ _OFF_S = 2.0
 _RISE_S = 0.1
 _ON_PRODUCTION_UNITS = (Rung.RE_ENUMERATE,)
 """A unit as it is delivered is only looked at: its power is not cut, and no probe touches it."""
-_SEED = 0
-"""No trial is run, so nothing is drawn for one."""
 
 
-def climb(board: Board, bench_spec: InstrumentSpec, *, clock: str) -> Climb:
-    """Climb the board's ladder; every failure is in the result, none is raised."""
+def climb(board: Board, bench_spec: InstrumentSpec, *, seed: int, clock: str) -> Climb:
+    """Climb the board's ladder; every failure is in the result, none is raised.
+
+    `seed` is that of the trial that was lost: a bench that has to be built is the one that it met.
+    """
     with asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
-        return runner.run(_climb(board, bench_spec))
+        return runner.run(_climb(board, bench_spec, seed=seed))
 
 
-async def _climb(board: Board, bench_spec: InstrumentSpec) -> Climb:
+async def _climb(board: Board, bench_spec: InstrumentSpec, *, seed: int) -> Climb:
     results: list[RungResult] = []
     rungs = _ON_PRODUCTION_UNITS if board.production else board.recovery.rungs
     try:
-        async with bench.standing(board, bench_spec, seed=_SEED):
+        async with bench.standing(board, bench_spec, seed=seed):
             for rung in rungs:
                 trouble = await _tried(board, rung)
                 results.append(RungResult(rung=rung, trouble=trouble))
@@ -68,7 +70,7 @@ async def sound(board: Board) -> None:
     Raises:
         InstrumentError: one is not sound.
     """
-    async with bench.opened(board) as dut:
+    async with bench.opened(board, around=bench.needed(board, ())) as dut:
         await dut.supply.on()
         await asyncio.sleep(_RISE_S)
         identity = await dut.probe.info()
@@ -102,7 +104,7 @@ async def _re_enumerate(board: Board) -> None:
     deadline = loop.time() + board.recovery.patience_s
     while True:
         try:
-            async with bench.opened(board):
+            async with bench.opened(board, around=bench.needed(board, ())):
                 return
         except InstrumentError:
             if loop.time() >= deadline:

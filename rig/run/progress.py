@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -26,20 +27,21 @@ class Progress:
         self._total = len(campaign.plan.trials)
         self._before = self._total - len(campaign.pending_trials())
         self._counts: Counter[Verdict] = Counter()
+        self._waiting = ""
         self._started = self._last_line = time.monotonic()
         self._console = Console(file=sys.stderr, highlight=False)
         self._bar = Bar(
             TextColumn("[bold]trials[/bold]"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[counts]}"),
+            TextColumn("{task.fields[counts]}{task.fields[waiting]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("trials", total=self._total, completed=self._before, counts="")
+        self._task = self._bar.add_task("trials", total=self._total, completed=self._before, counts="", waiting="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -57,13 +59,22 @@ class Progress:
         done = self._before + self._counts.total()
         if not self._console.is_terminal and (time.monotonic() - self._last_line > _LINE_EVERY_S or done == self._total):
             self._last_line = time.monotonic()
-            self._console.print(f"{done}/{self._total} trials: {self._text()}; {self._left(done)}", markup=False, soft_wrap=True)
+            self._console.print(f"{done}/{self._total} trials: {self._text()}{self._waiting}; {self._left(done)}", markup=False, soft_wrap=True)
 
     def rescue(self, recovery: Recovery) -> None:
         """Tell what was done about a board after a lost trial, and whether that helped."""
         tried = ", ".join(f"{result.rung} {'failed' if result.trouble else 'helped'}" for result in recovery.climb.rungs)
         end = f"; quarantined: {recovery.quarantine}" if recovery.quarantine is not None else ""
         self._console.print(f"{recovery.board} recovery: {tried}{end}", markup=False, soft_wrap=True)
+
+    def wait(self, waiting: Mapping[str, str]) -> None:
+        """Show which boards wait, and for what."""
+        self._waiting = "".join(f"; {board} waits for {what}" for board, what in waiting.items())
+        self._bar.update(self._task, waiting=self._waiting)
+
+    def warn(self, text: str) -> None:
+        """Tell what the operator has to know."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def _text(self) -> str:
         return ", ".join(f"{self._counts[verdict]} {verdict.lower()}" for verdict in Verdict if self._counts[verdict])

@@ -120,7 +120,7 @@ async def _self_test(
 
     try:
         async with bench.standing(board, bench_spec, seed=0):
-            async with bench.opened(board) as dut:
+            async with bench.opened(board, around=tuple(bench.Around)) as dut:
                 result.calibration = await _Examination(dut, note).run(prepare)
             if any(check.name == "power off" and check.ok is False for check in result.checks):
                 note(await _leak(board))

@@ -48,7 +48,7 @@ async def _run(
 ) -> Judgement:
     with begin(asyncio.get_running_loop().time) as attempt:
         try:
-            async with bench.lend(board, bench_spec, seed=trial.seed) as dut:
+            async with bench.lend(board, bench_spec, seed=trial.seed, around=bench.needed(board, trial.faults)) as dut:
                 await TrialRun(trial, dut, attempt, image_path).run()
         except InstrumentError as error:
             attempt.journal.emit("run", "rig.error", instrument=error.instrument, reason=error.reason)

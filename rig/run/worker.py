@@ -32,9 +32,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Rescue:
-    """A board whose recovery ladder is to be climbed."""
+    """A board whose recovery ladder is to be climbed, on the bench that the trial with this seed met."""
 
     board: Board
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def serve(connection: Connection, campaign_path: Path) -> None:
         except EOFError:
             return
         if isinstance(work, Rescue):
-            connection.send(climb(work.board, campaign.plan.bench, clock=campaign.plan.clock))
+            connection.send(climb(work.board, campaign.plan.bench, seed=work.seed, clock=campaign.plan.clock))
         else:
             connection.send(_answer(campaign, work))
 

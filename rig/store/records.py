@@ -138,9 +138,9 @@ class Climb:
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """What was done about a board after a lost trial, and what came of it.
+    """What was done about a board after a lost trial, or a run of inconclusive ones, and what came of it.
 
-    `after` is that trial's id, empty when a resumed campaign tried a quarantined board again; `cause` is why it was lost.  A board in
+    `after` is the last such trial's id, empty when a resumed campaign tried a quarantined board again; `cause` is why.  A board in
     `quarantine` ran no more trials from then on: `not_run` are those that it still had to run.
     """
 

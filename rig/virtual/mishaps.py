@@ -1,13 +1,14 @@
 """What can go wrong with the rig itself, done to the wires and instruments of a virtual bench.
 
 A board's ``model: {mishap: {kind: …, at_s: …, lasts_s: …}}`` makes one of them happen `at_s` seconds after the bench was built, for
-`lasts_s` seconds (left out: for good).  A mishap knows nothing of the controller: it pulls a cable, jams a switch or plants a second
+`lasts_s` seconds (left out: for good).  With ``share: 0.3`` three benches out of ten meet it.  A mishap knows nothing of the controller: it pulls a cable, jams a switch or plants a second
 board, and whatever drives the bench has to find out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 from rig.errors import ConfigError
 from rig.model import Json
 from rig.virtual.air import Air
+from rig.virtual.cpu import ResetReason
+from rig.virtual.surroundings import INTERFERER
 from rig.virtual.wires import Wires
 
 if TYPE_CHECKING:
@@ -28,13 +31,16 @@ _SAGGED_MV = 1500
 _FEEDING_MV = 1900
 """Through protection diodes VDD floats at 1 to 2.5 V (reports from users of the kits); enough for the SoC to run on."""
 _LATE_S = 0.1
+_CHATTER_S = 0.3
+"""Between two lines of an application that logs."""
 
 
 class ProbeTrouble(StrEnum):
-    """How a probe fails to answer."""
+    """How a probe fails to answer.  STUCK: a debugger was killed in mid-access; the probe serves no other until it has pulled the reset pin."""
 
     HUNG = "hung"
     LOST = "lost"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,16 @@ def _unplugged(wire: Callable[[Surrounded], str]) -> Mishap:
     return happen
 
 
+def _interferer_unplugged(around: Surrounded) -> Undo:
+    """Nothing happens on a bench without one."""
+    try:
+        wire = around.wires.get(INTERFERER)
+    except KeyError:
+        return lambda: None
+    wire.unplug()
+    return wire.plug
+
+
 def _renamed(around: Surrounded) -> Undo:
     elsewhere = f"{around.console}-2"
     around.wires.rename(around.console, elsewhere)
@@ -96,6 +112,19 @@ def _probe(trouble: ProbeTrouble) -> Mishap:
     return happen
 
 
+def _latched_up(around: Surrounded) -> Undo:
+    """A spike on a pin has fired the parasitic thyristor across VDD (nRF52 PS, absolute maximum ratings: beyond VDD + 0.3 V)."""
+    soc = around.board.soc
+    soc.is_latched_up = True
+    soc.hold()
+
+    def opens() -> None:
+        soc.is_latched_up = False
+        soc.release(ResetReason.POWER_ON)
+
+    return opens
+
+
 def _jammed(position: bool) -> Mishap:
     def happen(around: Surrounded) -> Undo:
         around.board.power.jam(position)
@@ -107,6 +136,28 @@ def _jammed(position: bool) -> Mishap:
 def _sagging(around: Surrounded) -> Undo:
     around.board.power.sag(_SAGGED_MV)
     return lambda: around.board.power.sag(None)
+
+
+def _console_swapped(around: Surrounded) -> Undo:
+    """The plugs of two boards' consoles change places; the other board's application prints a line now and then."""
+    mine, other = around.board.soc, around.another(Strange.OTHER_UNIT).soc
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def chatter() -> None:
+        other.console.send(b"uptime\r\n")
+        timers[:] = [loop.call_later(_CHATTER_S, chatter)]
+
+    def swap() -> None:
+        mine.console, other.console = other.console, mine.console
+
+    def back() -> None:
+        timers.pop().cancel()
+        swap()
+
+    swap()
+    chatter()
+    return back
 
 
 def _adapter_gone(around: Surrounded) -> Undo:
@@ -176,6 +227,8 @@ MISHAPS: Mapping[str, Mishap] = {
     "console-loose": _loose,
     "probe-hung": _probe(ProbeTrouble.HUNG),
     "probe-lost": _probe(ProbeTrouble.LOST),
+    "debug-port-stuck": _probe(ProbeTrouble.STUCK),
+    "latched-up": _latched_up,
     "supply-unplugged": _unplugged(lambda around: around.supply),
     "supply-stuck-on": _jammed(True),
     "supply-stuck-off": _jammed(False),
@@ -184,22 +237,28 @@ MISHAPS: Mapping[str, Mishap] = {
     "fed-by-probe": _fed_by_probe,
     "fed-by-usb": _fed_by_usb,
     "console-late": _late,
+    "console-swapped": _console_swapped,
     "adapter-gone": _adapter_gone,
     "antenna-off": _deaf,
     "other-soc-on-probe": _wrong_board(Strange.OTHER_SOC),
     "other-unit-on-probe": _wrong_board(Strange.OTHER_UNIT),
     "two-boards-one-address": _twin,
+    "interferer-unplugged": _interferer_unplugged,
 }
 """By the name that a boards file uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A mishap that is to happen `at_s` seconds from the bench's beginning, for `lasts_s` seconds, None for good."""
+    """A mishap that is to happen `at_s` seconds from the bench's beginning, for `lasts_s` seconds, None for good.
+
+    `share` of the benches (one for each trial) meet it, 0 to 1; which ones, their seeds decide.
+    """
 
     kind: str
     at_s: float = 0.0
     lasts_s: float | None = None
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in MISHAPS:
@@ -207,6 +266,12 @@ class Planned:
         for name, value in (("at_s", self.at_s), ("lasts_s", self.lasts_s)):
             if value is not None and not (isinstance(value, int | float) and value >= 0):
                 raise ConfigError(f"{name!r} must be a number of seconds, not {value!r}")
+        if not (isinstance(self.share, int | float) and 0 <= self.share <= 1):
+            raise ConfigError(f"'share' must be a number from 0 to 1, not {self.share!r}")
+
+    def befalls(self, bench: str) -> bool:
+        """Whether the bench with this seed meets it."""
+        return random.Random(f"mishap/{bench}").random() < self.share
 
     def schedule(self, around: Surrounded) -> Undo:
         """Let it happen in its time; returns the function that calls it off."""
@@ -236,4 +301,4 @@ def planned(section: Mapping[str, Json]) -> Planned | None:
     try:
         return Planned(**section)
     except TypeError as error:
-        raise ConfigError(f"{error}; its keys are kind, at_s and lasts_s") from None
+        raise ConfigError(f"{error}; its keys are kind, at_s, lasts_s and share") from None

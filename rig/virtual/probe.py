@@ -91,9 +91,12 @@ class VirtualProbe:
     async def reset(self) -> None:
         await self._reach()
         soc = self._target().soc
-        if soc.approtect:  # the debug port is closed, the pin is not
+        if soc.approtect or not self._port_answers():  # the debug port is closed or silent, the pin is not
             await asyncio.sleep(_TRANSACTION_S)
+            self._end_stale_session()
             soc.restart(ResetReason.PIN)
+            if not soc.approtect:
+                self._answering()
             return
         await self._transaction(0)
         self._attached = False
@@ -101,7 +104,7 @@ class VirtualProbe:
 
     async def recover(self) -> None:
         await self._reach()
-        soc = self._target().soc
+        soc = self._answering().soc
         soc.hold()
         self._attached = True
         await asyncio.sleep(_ERASE_ALL_S)
@@ -110,7 +113,7 @@ class VirtualProbe:
 
     async def protection(self) -> Protection:
         await self._reach()
-        soc = self._target().soc
+        soc = self._answering().soc
         await asyncio.sleep(_TRANSACTION_S)
         life = None if soc.approtect else soc.life
         return Protection(readback=soc.approtect, locked=() if life is None else life.locked)
@@ -119,6 +122,7 @@ class VirtualProbe:
         if self._attached and self._board is not None:
             self._attached = False
             await self._reach()
+            self._end_stale_session()
             self._board.at_probe.soc.release(ResetReason.PIN)
 
     async def _reach(self) -> None:
@@ -133,7 +137,7 @@ class VirtualProbe:
     async def _transaction(self, length: int) -> VirtualBoard:
         """Attach when needed and let the time pass that `length` bytes take on the wire."""
         await self._reach()
-        board = self._target()
+        board = self._answering()
         if board.soc.approtect:
             raise InstrumentError(
                 self._name, "access port protection (APPROTECT) is on", hint="only `recover` opens the chip, which erases all of it"
@@ -143,6 +147,23 @@ class VirtualProbe:
             board.soc.hold()
         await asyncio.sleep(_TRANSACTION_S + length / _BYTES_PER_SECOND)
         return board
+
+    def _port_answers(self) -> bool:
+        stuck = self._board is not None and self._board.probe_trouble is ProbeTrouble.STUCK
+        return not stuck and not self._target().soc.is_latched_up
+
+    def _end_stale_session(self) -> None:
+        """The reset pin is pulled, which ends whatever session the probe was left with."""
+        if self._board is not None and self._board.probe_trouble is ProbeTrouble.STUCK:
+            self._board.probe_trouble = None
+
+    def _answering(self) -> VirtualBoard:
+        """The board, whose debug port must answer."""
+        target = self._target()
+        if not self._port_answers():
+            hint = "reset the board by its pin; where that does not help, take its power away for some seconds"
+            raise InstrumentError(self._name, "the debug port does not answer, though the target has its voltage", hint=hint)
+        return target
 
     def _target(self) -> VirtualBoard:
         """The board, which must be powered for its debug port to answer."""

@@ -24,11 +24,14 @@ from rig.virtual.flash import Erase, Flash, NvmcMisuse, Operation, Write, damage
 from rig.virtual.pairing import Bond
 from rig.virtual.pins import Pins
 from rig.virtual.power import PowerNode
+from rig.virtual.uart import Uart
 from rig.virtual.wire import DeviceEnd
 
 FICR_BASE, UICR_BASE, REGION_SIZE = 0x1000_0000, 0x1000_1000, 0x1000
 STARTUP_S = 0.001
 """From a good supply or a reset to the first instruction: oscillator and regulator start."""
+_UNLATCHES_S = 1.5
+"""A latched-up chip comes back after so long without power, an estimate: until everything that feeds the latch has discharged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Loads:
     application: float = 0.8e-3
     flash: float = 0.6e-3
     off: float = 3e-6
+    latched: float = 0.15
 
 
 @dataclass(eq=False)
@@ -99,10 +103,14 @@ class Soc:
         self.operations: list[FlashOperation] = []
         self.power_failed_s: float | None = None
         self._good_code: bytes | None = None
+        self.is_latched_up = False
+        """The chip conducts instead of computing: core, debug port and reset pin are dead until it has lost its power for long."""
 
     # ------------------------------------------------------------------------------------------------- power and reset
     def power_good(self) -> None:
         """VDD has risen above the power-on threshold."""
+        if self.power_failed_s is not None and asyncio.get_running_loop().time() - self.power_failed_s >= _UNLATCHES_S:
+            self.is_latched_up = False
         self.reset_reason = ResetReason.POWER_ON
         self.gpregret[:] = [0, 0]
         if self.power.ram_lost:
@@ -140,6 +148,9 @@ class Soc:
 
     def _start_life(self) -> None:
         self.pins.release()
+        if self.is_latched_up:
+            self.power.set_load(self.loads.latched)
+            return
         self.power.set_load(self.loads.boot)
         self._start = asyncio.get_running_loop().call_later(STARTUP_S, self._first_instruction)
 
@@ -241,20 +252,6 @@ class Soc:
     def _operation_reached(self, waiting: _Pending) -> None:
         self._waiting.remove(waiting)
         waiting.action()
-
-
-class _Uart:
-    """The device's end of a serial line as firmware drives it."""
-
-    def __init__(self, end: DeviceEnd) -> None:
-        self._end = end
-
-    def listen(self, receiver: Callable[[bytes], None]) -> None:
-        self._end.listen(lambda _when_s, data: receiver(data))
-
-    async def send(self, data: bytes) -> None:
-        sent_s = self._end.send(data)
-        await asyncio.sleep(max(0.0, sent_s - asyncio.get_running_loop().time()))
 
 
 class Life:
@@ -404,7 +401,7 @@ class Life:
 
     @property
     def serial(self) -> SerialPort:
-        return _Uart(self._soc.serial)
+        return Uart(self._soc.serial)
 
     @property
     def radio(self) -> BlePeripheral:

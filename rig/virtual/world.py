@@ -115,7 +115,8 @@ class VirtualBench:
         for spec in self._specs:
             board = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)))
             self._boards[spec.name] = board
-            if (mishap := planned(_section(spec, "mishap"))) is not None:
+            mishap = planned(_section(spec, "mishap"))
+            if mishap is not None and mishap.befalls(f"{self._seed}/{spec.name}"):
                 around = Surrounded(board=board, wires=wires, air=air, another=partial(self._another, spec, air))
                 self._mishaps.append(mishap.schedule(around))
         return self

@@ -42,6 +42,8 @@ def read_hex(path: str) -> dict[int, bytes]:
 
 def run(command: str, options: dict[str, str]) -> dict[str, object] | None:
     match command:
+        case _ if BOARD.is_("stuck") and options.get("--reset-kind") != "RESET_PIN":
+            fail(command, 13, "[jlink] The target does not respond")
         case "protection-get":
             return {"core": "Application", "protectionStatus": f"NRFDL_PROTECTION_STATUS_{'ALL' if BOARD.is_('approtect') else 'NONE'}"}
         case "recover":

@@ -86,6 +86,8 @@ class API:
         self._begin("readback_status")
         if not self._board.is_("powered"):
             raise APIError(NrfjprogdllErr.LOW_VOLTAGE)
+        if self._board.is_("stuck"):
+            raise APIError(NrfjprogdllErr.JLINKARM_DLL_ERROR)
         self._board.flag("debugged", True)
         return "ALL" if self._board.is_("approtect") else "NONE"
 

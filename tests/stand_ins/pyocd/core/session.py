@@ -27,7 +27,7 @@ class Session:
         board.note("session.open")
         self._probe.open()
         self._open = True
-        if not board.is_("powered"):
+        if not board.is_("powered") or board.is_("stuck"):
             raise exceptions.TransferError("No ACK received")
         board.flag("debugged", True)
         self.target.ctrl_ap = object()
