@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Self
 
 from rig.errors import StorageError
 from rig.model import Board, Judgement, Outcome, Trial, Verdict
@@ -44,7 +45,9 @@ class _Worker:
 
 @dataclass(kw_only=True)
 class CampaignRun:
-    """Runs what is pending in `session`'s campaign on `jobs` worker processes.
+    """Runs what is pending in `session`'s campaign on `jobs` worker processes, once or, with `with`, as often as something is.
+
+    The processes stay from one `run` to the next, because a new one needs longer to begin than for many a trial.
 
     After a lost trial (verdict ERROR) the board's recovery ladder is climbed; a board that it does not help, or that has lost too many
     trials in a row, runs no more of them.  The others go on.  `progress` is called with each judgement as it is stored, `rescued` with
@@ -61,6 +64,13 @@ class CampaignRun:
     _workers: list[_Worker] = field(default_factory=list)
     _recoveries: int = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Send the processes home."""
+        self._dismiss()
+
     def run(self) -> None:
         """Run every pending trial, but those of boards that are quarantined on the way.
 
@@ -69,17 +79,16 @@ class CampaignRun:
             KeyboardInterrupt: the operator stopped it; trials in progress are kept aside and planned again by a resume.
         """
         self._plan_lanes()
-        try:
-            for _ in range(min(self.jobs, len(self._lanes))):
-                self._workers.append(self._hire())
-            while any(lane.trials for lane in self._lanes.values()) or any(worker.job for worker in self._workers):
-                self._dispatch()
-                self._collect()
-        finally:
-            self._dismiss()
+        self._workers = [worker for worker in self._workers if worker.process.is_alive()]
+        while len(self._workers) < min(self.jobs, len(self._lanes)):
+            self._workers.append(self._hire())
+        while any(lane.trials for lane in self._lanes.values()) or any(worker.job for worker in self._workers):
+            self._dispatch()
+            self._collect()
 
     def _plan_lanes(self) -> None:
         """A lane for each board that has trials left; one that was quarantined has to be rescued first."""
+        self._lanes.clear()
         campaign = self.session.campaign
         boards = {board.name: board for board in campaign.plan.boards}
         self._recoveries = len(campaign.recoveries())
