@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from rig.coverage import coverage
 from rig.errors import ConfigError
 from rig.formats.dfu_settings import BankCode, DfuSettings
 from rig.model import Board, Event, Judgement, Trial, Verdict
+from rig.run.rounds import Rounds
 from rig.run.single import run_one
-from rig.store import Session
+from rig.store import Campaign, Session
 from rig.virtual.world import CURRENT_WORLD
-from tests_hil.campaigns import boards_file, plan_campaign, scenario_file
+from tests_hil.campaigns import boards_file, plan_campaign, run_campaign, scenario_file
 from tests_hil.test_command_line import rig
 
 SETTINGS, BACKUP = 0xFF000, 0xFE000
@@ -150,3 +152,26 @@ def test_a_product_that_hands_its_bond_over_is_not_staged(tmp_path: Path) -> Non
     )
     assert done.returncode != 0
     assert "nothing can be staged: the application hands its bond over" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [({}, {"erase": 8, "write": 1, "status": 4}), ({"in_place": True, **SINGLE_BANK}, {"erase": 2, "status": 2})],
+    ids=["two banks", "one bank"],
+)
+def test_every_operation_of_an_installation_is_struck(tmp_path: Path, options: dict[str, Any], known: dict[str, int]) -> None:
+    """One way and the other make the same operations: what is known of one counts for both."""
+    aim = {"plan": "every", "phases": ["install"]}
+    path = scenario(tmp_path, update={}, faults=[{"power_cut": {"aim": aim, "off_ms": 300}}], trials=50)
+    judgements = run_campaign(tmp_path, path, boards(tmp_path, **options))
+    assert {judgement.verdict for judgement in judgements} == {Verdict.PASS}
+    campaign = Campaign.open(tmp_path / "campaign")
+    progress = Rounds(campaign).progress(0)
+    cells = [cell for cell in coverage(progress.known, progress.shots).cells() if cell.phase == "install"]
+    assert {cell.kind: cell.known for cell in cells} == known
+    assert [cell.never for cell in cells] == [()] * len(known)
+    installed = [operation for operation in progress.known if operation.site.phase == "install"]
+    assert all(operation.starts[staged] for operation in installed for staged in (False, True))
+    cuts = [trial for trial in campaign.plan.trials if trial.fault is not None]
+    assert len(cuts) < 40, "it ends when everything has been struck"
+    assert any(trial.staged for trial in cuts)
