@@ -338,7 +338,8 @@ class Acceptance:
 class Trial:
     """One planned attempt; all randomness is already drawn.
 
-    `staged`: the new image is placed in the secondary slot by the probe instead of a BLE upload (the record says so).
+    `staged`: the probe places what an upload leaves in the flash (the record says so).  SMP: the new image in the secondary slot; Secure
+    DFU: new image and settings pages as they are right before the installation.
     `confirm`: the host confirms the new image after it has booted; when false a TEST request must be rolled back.
     `again`: after everything else the device is updated once more, with this image, to prove that it still can be.
     `fault` None is the control group.

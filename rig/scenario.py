@@ -27,7 +27,7 @@ from rig.model import (
     TriggerKind,
     Voltage,
 )
-from rig.product import Product
+from rig.product import ChannelSecurity, Product
 
 Bound = int | float | Literal["all"]
 """A number, or ``all``: as many chunks or bytes as the image has.  Only counts of chunks and bytes may be ``all``."""
@@ -274,3 +274,15 @@ class Scenario:
             and (not self.boards.names or board.name in self.boards.names)
             and (not self.boards.socs or board.soc in self.boards.socs)
         )
+
+    @property
+    def staging_obstacle(self) -> str | None:
+        """Why the probe cannot place what an upload leaves behind; None where nothing stands against it."""
+        if self.protocol is not Protocol.SECURE_DFU:
+            return None
+        sources = (self.images.new.every, *self.images.new.by_soc.values())
+        if self.expect is Expectation.REFUSED or any(source is not None and source.spoil for source in sources):
+            return "a bootloader that refuses the package never gets as far as what would be placed"
+        if self.product is not None and self.product.channel is not ChannelSecurity.OPEN:
+            return "the application hands its bond over to the bootloader, and the rig cannot place what it does not know"
+        return None

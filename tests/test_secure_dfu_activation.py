@@ -58,11 +58,15 @@ def test_a_complete_update_takes_two_resets():
     assert board.settings.bank_layout == board.settings.bank_current == board.settings.bank1.code == 0
 
 
+PACKET = 244
+"""Bytes: what is written in one go while an image is received."""
+
+
 @pytest.mark.parametrize(("old_pages", "step"), [(1, 1), (3, 3), (8, 8), (12, 8)])
 def test_the_copy_goes_in_steps(old_pages, step):
     """19: at most 8 pages, at most the distance between source and destination; the progress is stored after each step."""
     board = update_with(old=image(old_pages * 4096, 1), new=image(20 * 4096 - 100, 2))
-    copies = [(address, length) for address, length in board.commands if address < BOOTLOADER and length > 20]
+    copies = [(address, length) for address, length in board.commands if address < BOOTLOADER and length > PACKET]
     sizes = [min(step * 4096, 20 * 4096 - 100 - at) for at in range(0, 20 * 4096 - 100, step * 4096)]
     assert [length for _, length in copies] == sizes
     writes = [entry for entry in board.compact_log() if entry[0] == "E" and entry[1] == BACKUP]

@@ -171,7 +171,10 @@ def test_after_an_odd_packet_the_rest_of_the_object_is_refused():
         assert await host.ask("03") == ["600301" + received(9, b"ABCDEFGHx")]
         await host.ask("020000", "010200100000")
         await host.packets(NEW[:30], size=30)  # one command of 20 bytes, one of 10: two words and two lost bytes
-        assert host.life.board.commands[-2:] == [(BANK1, 20), (BANK1 + 20, 8)]
+        assert host.life.board.commands[-1] == (BANK1, 28)
+        await host.ask("020000", "010200100000")
+        await host.packets(NEW[:42], size=42)  # two commands of 20 bytes, one of 2: a whole word
+        assert host.life.board.commands[-1] == (BANK1, 44)
 
     play(script)
 

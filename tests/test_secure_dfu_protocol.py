@@ -70,8 +70,8 @@ def test_replies_come_where_the_radio_gets_them():
     assert [entry[0] for entry in board.compact_log()] == ["R", "E", "W", "E", "W", "disconnect", "reset"]
 
 
-def test_writes_are_cut_into_commands_of_20_bytes():
-    """2: 896 bytes are 44 commands of 20 and one of 16; 244 bytes are 12 of 20 and one of 4; at boot one command does it."""
+def test_settings_are_written_in_commands_of_20_bytes():
+    """2: 896 bytes are 44 commands of 20 and one of 16; at boot one command does it.  A packet is one operation."""
 
     async def script(host):
         assert await host.send_init(packet_for(init_for(NEW))) == "600401"
@@ -81,7 +81,7 @@ def test_writes_are_cut_into_commands_of_20_bytes():
         host.life.board.commands.clear()
         await host.ask("0602", "010200100000")
         await host.packets(NEW[:244])
-        assert host.life.board.commands == [(BANK1 + 20 * n, 20) for n in range(12)] + [(BANK1 + 240, 4)]
+        assert host.life.board.commands == [(BANK1, 244)]
 
     board, _ = play(script)
     board.poke(BACKUP, b"\0" * 64)

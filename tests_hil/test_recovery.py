@@ -72,8 +72,11 @@ def after_inconclusive(boards: Path, number: int) -> Path:
 
 def run_all(campaign: Campaign) -> list[Recovery]:
     recoveries: list[Recovery] = []
-    with Session(campaign) as session:
-        CampaignRun(session=session, jobs=2, progress=lambda _judgement: None, rescued=recoveries.append).run()
+    with (
+        Session(campaign) as session,
+        CampaignRun(session=session, jobs=2, progress=lambda _judgement: None, rescued=recoveries.append) as running,
+    ):
+        running.run()
     return recoveries
 
 

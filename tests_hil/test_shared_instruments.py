@@ -44,8 +44,8 @@ def verdicts(campaign: Campaign) -> dict[str, Verdict]:
 
 def run(campaign: Campaign, *, jobs: int = 2) -> CampaignRun:
     with Session(campaign) as session:
-        going = CampaignRun(session=session, jobs=jobs, progress=lambda _judgement: None)
-        going.run()
+        with CampaignRun(session=session, jobs=jobs, progress=lambda _judgement: None) as going:
+            going.run()
     return going
 
 
@@ -134,9 +134,11 @@ def test_a_trial_that_interferes_is_alone_and_its_journal_is_the_same_whoever_wa
         campaign = planned(tmp_path / name, "none", NOISE, trials=8)
         with Session(campaign) as session:
             if name == "one":
-                CampaignRun(session=session, jobs=1, progress=lambda _judgement: None).run()
+                running = CampaignRun(session=session, jobs=1, progress=lambda _judgement: None)
             else:
-                Watched(session=session, jobs=2, progress=lambda _judgement: None, waits=waited.append).run()
+                running = Watched(session=session, jobs=2, progress=lambda _judgement: None, waits=waited.append)
+            with running:
+                running.run()
         assert set(verdicts(campaign).values()) == {Verdict.PASS}
         journals.append([campaign.journal(trial.id).events for trial in campaign.plan.trials])
     assert journals[0] == journals[1]

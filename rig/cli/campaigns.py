@@ -229,19 +229,18 @@ def _execute(campaign: Campaign, jobs: int | None) -> None:
         for note in session.notes:
             click.echo(note)
 
+        progress = Progress(campaign)
+        running = CampaignRun(
+            session=session, jobs=wanted, progress=progress.advance, rescued=progress.rescue, waits=progress.wait, warn=progress.warn
+        )
+
         def run_pending() -> None:
-            with Progress(campaign) as progress:
-                CampaignRun(
-                    session=session,
-                    jobs=wanted,
-                    progress=progress.advance,
-                    rescued=progress.rescue,
-                    waits=progress.wait,
-                    warn=progress.warn,
-                ).run()
+            with progress:
+                running.run()
 
         try:
-            run_in_rounds(session, run_pending)
+            with running:
+                run_in_rounds(session, run_pending)
         except KeyboardInterrupt:
             click.echo(f"\nstopped; nothing is lost.  Go on with: rig resume {campaign.path}", err=True)
             sys.exit(EXIT_INTERRUPTED)

@@ -105,9 +105,10 @@ def _run(campaign: Campaign, bad: Mapping[str, KnownBad], jobs: int | None) -> l
     click.echo(f"{campaign.path}: {len(campaign.plan.trials)} trials on {len(campaign.plan.boards)} boards")
     with Session(campaign) as session, Progress(campaign, quiet=bool(bad)) as progress:
         enough = check.convicts if bad else lambda _judgement: False
-        CampaignRun(
+        with CampaignRun(
             session=session, jobs=jobs or os.cpu_count() or 1, progress=progress.advance, has_seen_enough=enough
-        ).run()
+        ) as running:
+            running.run()
     judgements = {record.trial.id: record.judgement for record in campaign.records() if record.judgement}
     product = next(trial.product for trial in campaign.plan.trials if trial.product)
     return list(check.matrix(product, campaign.plan.trials, judgements, bad))

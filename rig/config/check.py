@@ -25,6 +25,7 @@ def check(boards: BoardsFile, scenarios: tuple[Scenario, ...]) -> None:
             if scenario.boards.socs:
                 reason += f" and {' or '.join(scenario.boards.socs)}"
             found.append(_problem(scenario, "boards", "scenario", reason=reason))
+        found += _staging(scenario)
         for board in candidates:
             found += [*_coverage(scenario, board), *_images(scenario, board), *_capability(scenario, board)]
         problems += dict.fromkeys(found)
@@ -53,6 +54,12 @@ def _selection(scenario: Scenario, boards: BoardsFile) -> Iterator[Problem]:
         elif board.protocol is not scenario.protocol:
             reason = f"board {name!r} takes updates by {board.protocol}, the scenario by {scenario.protocol}"
             yield _problem(scenario, f"boards[{index}]", reason=reason)
+
+
+def _staging(scenario: Scenario) -> Iterator[Problem]:
+    """The probe can place only what it knows, and what the device could have come to by itself."""
+    if scenario.staged and scenario.staging_obstacle:
+        yield _problem(scenario, "update.staged", reason=f"nothing can be staged: {scenario.staging_obstacle}", hint="leave it out")
 
 
 def _coverage(scenario: Scenario, board: Board) -> Iterator[Problem]:

@@ -104,11 +104,9 @@ def _report(document: Document, *loc: str | int, reason: str, hint: str = "") ->
 
 
 def _check_protocol(entry: Checked[schema.ScenarioDocument], document: Document) -> None:
-    """What Secure DFU cannot do: a bootloader that installs for good neither stages nor rolls back."""
+    """What Secure DFU cannot do: a bootloader that installs for good never rolls back."""
     if not (entry.has("protocol") and entry.model.protocol is Protocol.SECURE_DFU):
         return
-    if entry.has("update") and entry.model.update.staged:
-        _report(document, "update", "staged", reason="nothing can be staged for secure_dfu", hint="leave it out")
     if entry.has("expect") and entry.model.expect is Expectation.ROLLED_BACK:
         _report(document, "expect", reason="a secure_dfu bootloader never rolls back", hint="write updated or refused")
 

@@ -44,8 +44,8 @@ class Update(Strict):
     confirm: bool = True
     """Whether the host confirms the new image after it has booted; true when left out."""
     staged: Share | None = None
-    """Share of trials, 0 to 1, in which the probe places the new image instead of an upload over the air; 0.9 of those with aimed cuts
-    after the upload when left out (smp), else 0."""
+    """Share of trials, 0 to 1, in which the probe places the new image instead of an upload over the air; of those with aimed cuts 0.9
+    when left out, else 0. Cuts before the upload's end are never staged, with secure_dfu those before the installation."""
     receipts_every: Annotated[int, Field(ge=0, le=1000)] = 0
     """Secure DFU: packets between packet receipt notifications, 1 to 1000; 0 asks for none."""
     again: Share | None = None

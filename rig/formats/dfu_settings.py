@@ -228,6 +228,30 @@ def peer_data_record(content: bytes) -> bytes:
     return struct.pack("<I", zlib.crc32(content)) + content
 
 
+def page_before_activation(
+    page: bytes, firmware: bytes, *, start: int, keeps_application: bool, app_version: int, validation: Validation | None = None
+) -> bytes:
+    """What a bootloader makes of the settings `page` when it has received an application whole and found it good.
+
+    `firmware` lies at `start`; it is installed at the next boot, and checked with `validation` (by default its CRC-32) at every boot
+    after it.  `keeps_application`: the old one is still there, behind which the new one was received.  What the application has handed
+    over, bond and name, stays.
+
+    Source: nRF5 SDK 17.0.2, `nrf_dfu_validation.c` (postvalidate), `nrf_dfu_utils.c` (nrf_dfu_cache_prepare).
+    """
+    settings, crc = DfuSettings(page), zlib.crc32(firmware)
+    if not keeps_application:
+        settings.bank0.clear()
+    settings.reset_progress()
+    settings.update_start = start
+    settings.bank0.code = BankCode.INVALID
+    settings.bank1.size, settings.bank1.crc, settings.bank1.code = len(firmware), crc, BankCode.APPLICATION
+    settings.app_version = app_version
+    settings.set_validation(Firmware.APPLICATION, validation or _checked_by_crc(crc))
+    settings.seal()
+    return bytes(settings.data)
+
+
 def factory_page(
     *,
     application: bytes | None,
@@ -246,9 +270,12 @@ def factory_page(
     if application is not None:
         crc = zlib.crc32(application)
         settings.bank0.size, settings.bank0.crc, settings.bank0.code = len(application), crc, BankCode.APPLICATION
-        by_crc = Validation(type=ValidationType.CRC, data=struct.pack("<I", crc))
-        settings.set_validation(Firmware.APPLICATION, validation or by_crc)
+        settings.set_validation(Firmware.APPLICATION, validation or _checked_by_crc(crc))
     settings.seal()
     if layout == 1:
         settings.data[_V1_PEER_DATA_AT:] = b"\xff" * (SIZE - _V1_PEER_DATA_AT)
     return bytes(settings.data)
+
+
+def _checked_by_crc(crc: int) -> Validation:
+    return Validation(type=ValidationType.CRC, data=struct.pack("<I", crc))

@@ -21,6 +21,8 @@ from rig.model import Event, Fault, Json
 from rig.ports import AimedSupply, SupplyCapability, SupplyTrace
 
 _VDD_BIT = 0x01
+_VDD_LEVELS = bytes(inputs & _VDD_BIT for inputs in range(256))
+"""VDD alone of a sample's logic inputs."""
 _BASELINE_S = 0.005
 _AFTER_ON_S = 0.005
 _CONSOLE_DELAY_S = 0.02
@@ -140,13 +142,14 @@ class CutDelivery:
         if not self._senses_vdd:
             cut.fell_s = cut.command_s
             return
-        low = [index for index, level in enumerate(trace.logic) if not level & _VDD_BIT]
-        if not low:
+        levels = trace.logic.translate(_VDD_LEVELS)
+        fell = levels.find(0)
+        if fell < 0:
             return
-        cut.fell_s = trace.start_s + low[0] * trace.step_s
-        cut.low_s = len(low) * trace.step_s
+        cut.fell_s = trace.start_s + fell * trace.step_s
+        cut.low_s = levels.count(0) * trace.step_s
         switched_on = int((cut.on_s - trace.start_s) / trace.step_s)
-        cut.max_off_ua = float(max(trace.current_ua[low[0] : switched_on], default=0.0))
+        cut.max_off_ua = float(max(trace.current_ua[fell:switched_on], default=0.0))
 
     def _ram_kept(self, cut: Cut) -> bool | None:
         """Whether RAM outlived the cut, as far as the fall of VDD tells: None where it cannot be told.

@@ -7,17 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rig.model import AimedPlan, Board, Fault, ImageSet, Phase, Protocol, Trial, Trigger, TriggerKind
+from rig.model import AimedPlan, Board, Fault, ImageSet, Protocol, Trial, Trigger, TriggerKind
 from rig.plan import draw
+from rig.plan.staging import share_when_aimed, takes_part
 from rig.scenario import AimTemplate, FaultShare, FaultTemplate, Fixed, Scenario
 
 _LARGEST_CHUNK = {Protocol.SMP: 2475, Protocol.SECURE_DFU: 4096}
 """Bytes.  No SMP server of the boards in use takes more per request, and Secure DFU confirms objects of one page, so every image
 has at least size / this many chunks."""
-
-_STAGED_WHEN_AIMED = 0.9
-"""Share of the trials with aimed cuts after the upload that begin with the new image in place; the rest take the long way."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Dealt:
@@ -72,7 +69,7 @@ class _Deck:
     def trials(self) -> list[Trial]:
         """The trials whose faults can be drawn at once."""
         scenario, rng = self._scenario, self._rng
-        stageable = [index for index, entry in enumerate(self._deck) if _can_be_staged(scenario.faults[entry])]
+        stageable = [index for index, entry in enumerate(self._deck) if _can_be_staged(scenario.faults[entry], scenario.protocol)]
         staged = set(rng.sample(stageable, round((scenario.staged or 0.0) * len(stageable))))
         again = set(rng.sample(range(self._count), round(scenario.again * self._count)))
         turns: Counter[int] = Counter()
@@ -108,7 +105,6 @@ class _Deck:
     def _aimed(self, template: FaultTemplate, aim: AimTemplate, *, soc: str, budget: int, index: int) -> AimedPlan:
         scenario = self._scenario
         boards = [board for board in self._boards if board.soc == soc]
-        default = _STAGED_WHEN_AIMED if scenario.protocol is Protocol.SMP else 0.0
         assert isinstance(template.off_s, Fixed)  # the configuration insists on it where a cut is aimed
         assert template.off_s.value != "all"
         return AimedPlan(
@@ -124,7 +120,7 @@ class _Deck:
             numbers=aim.numbers,
             random_share=aim.random_share,
             round_size=aim.round_size,
-            staged=default if scenario.staged is None else scenario.staged,
+            staged=share_when_aimed(scenario),
             again=scenario.again,
         )
 
@@ -167,9 +163,10 @@ def _shuffled(shares: Sequence[FaultShare], count: int, rng: random.Random) -> l
     return deck
 
 
-def _can_be_staged(share: FaultShare) -> bool:
+def _can_be_staged(share: FaultShare, protocol: Protocol) -> bool:
     """Whether the trial makes sense without an upload: nothing of its first trigger may wait for one."""
     if not share.programme:
         return True
     trigger = share.programme[0].trigger
-    return trigger.phase not in (None, Phase.UPLOAD) and trigger.kind not in (TriggerKind.CHUNK, TriggerKind.BYTE)
+    in_time = trigger.phase is not None and takes_part(protocol, trigger.phase)
+    return in_time and trigger.kind not in (TriggerKind.CHUNK, TriggerKind.BYTE)

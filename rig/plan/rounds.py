@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rig.coverage import Known, Shot, Site, coverage
-from rig.model import Aim, AimedPlan, Phase, PointPlan, Trial, Verdict
+from rig.model import Aim, AimedPlan, PointPlan, Trial, Verdict
 from rig.plan.aiming import Aiming
+from rig.plan.staging import takes_part
 
 _REFERENCES = 2
 """Runs without a fault, for each board and each way to begin."""
@@ -157,7 +158,7 @@ class _Round:
         return found
 
     def _usually_staged(self, known: Known) -> bool:
-        return known.site.phase is not Phase.UPLOAD and self._aimed.staged >= 0.5
+        return takes_part(self._aimed.templates[0].protocol, known.site.phase) and self._aimed.staged >= 0.5
 
     def _next_in(self, known: Known) -> _Choice:
         struck = self._hits[known.site] + self._planned[known.site]
@@ -200,7 +201,7 @@ class _Round:
         self._turn += 1
         site = choice.target.site
         draws = random.Random(self._rng.getrandbits(64))
-        staged = site.phase is not Phase.UPLOAD and draws.random() < aimed.staged
+        staged = takes_part(template.protocol, site.phase) and draws.random() < aimed.staged
         plan = self._aiming.at(template.board, choice.target, choice.inside, staged=staged)
         aim = Aim(
             phase=site.phase, occurrence=site.occurrence, number=site.number, kind=choice.target.kind, inside=choice.inside, drawn=choice.drawn

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Self
 
 from rig.bench import Around, needed
 from rig.errors import StorageError
@@ -37,7 +38,9 @@ class _Worker:
 
 @dataclass(kw_only=True)
 class CampaignRun:
-    """Runs what is pending in `session`'s campaign on `jobs` worker processes.
+    """Runs what is pending in `session`'s campaign on `jobs` worker processes, once or, with `with`, as often as something is.
+
+    The processes stay from one `run` to the next, because a new one needs longer to begin than for many a trial.
 
     After a lost trial (verdict ERROR), or a run of inconclusive ones where its policy says so, the board's recovery ladder is climbed;
     a board that it does not help, or that has lost too many trials in a row, runs no more of them.  The others go on.  `progress` is
@@ -58,6 +61,13 @@ class CampaignRun:
     _recoveries: int = 0
     _waiting: dict[str, str] = field(default_factory=dict)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Send the processes home."""
+        self._dismiss()
+
     def run(self) -> None:
         """Run every pending trial, but those of boards that are quarantined on the way.
 
@@ -69,14 +79,12 @@ class CampaignRun:
         self._recoveries = len(self.session.campaign.recoveries())
         if trouble := self._silence():
             self.warn(f"{trouble}; whatever an interrupted trial has left sending is sending still")
-        try:
-            for _ in range(min(self.jobs, len(self._lanes))):
-                self._workers.append(self._hire())
-            while any(lane.trials for lane in self._lanes.values()) or any(worker.job for worker in self._workers):
-                self._dispatch()
-                self._collect()
-        finally:
-            self._dismiss()
+        self._workers = [worker for worker in self._workers if worker.process.is_alive()]
+        while len(self._workers) < min(self.jobs, len(self._lanes)):
+            self._workers.append(self._hire())
+        while any(lane.trials for lane in self._lanes.values()) or any(worker.job for worker in self._workers):
+            self._dispatch()
+            self._collect()
 
     # --------------------------------------------------------------------------------------------------------- workers
     def _hire(self) -> _Worker:

@@ -208,10 +208,25 @@ class DfuFlow(Flow):
                         pass
             with self._recorder.phase(Phase.RESET):
                 await session.wait_reset()
-            with self._recorder.phase(Phase.INSTALL):
-                await asyncio.wait((ready,), timeout=self._limits.install_s)
-                if not ready.done():
-                    raise NoReply("install: the application did not come back", self._limits.install_s)
+            await self._installed(ready)
+        finally:
+            ready.cancel()
+
+    async def _installed(self, ready: asyncio.Future[None]) -> None:
+        """The activation, until the application says that it serves."""
+        with self._recorder.phase(Phase.INSTALL):
+            await asyncio.wait((ready,), timeout=self._limits.install_s)
+            if not ready.done():
+                raise NoReply("install: the application did not come back", self._limits.install_s)
+
+    async def install_staged(self) -> None:
+        """Switch a board on whose next start installs, and wait until its application serves."""
+        ready = asyncio.ensure_future(self._console.wait_ready())
+        try:
+            with self._recorder.phase(Phase.RESET):
+                command_s = await self._dut.supply.on()
+                self._emit("supply", "supply.on", command_t_ns=self._recorder.journal.t_ns(command_s))
+            await self._installed(ready)
         finally:
             ready.cancel()
 

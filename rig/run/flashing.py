@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rig.bench import Dut
 from rig.errors import ConfigError, InstrumentError
-from rig.formats import mcuboot_image
-from rig.formats.dfu_settings import factory_page
+from rig.formats import dfu_settings, mcuboot_image
+from rig.formats.dfu_settings import DfuSettings, Validation
+from rig.formats.init_packet import InitCommand, ValidationType
 from rig.images import dfu
 from rig.model import ImageFile, Protocol, Region, Trial
 
@@ -39,14 +41,63 @@ async def _place_for_mcuboot(trial: Trial, dut: Dut, image_path: ImagePath) -> N
 async def _place_for_secure_dfu(trial: Trial, dut: Dut, image_path: ImagePath) -> None:
     """Old application in bank 0, the rest of the room blank, and the settings page with its backup that vouch for it."""
     memory, probe = dut.board.memory, dut.probe
-    if memory.settings is None or memory.settings_backup is None:
-        raise InstrumentError(f"{dut.board.name}.memory", "the memory map names no settings pages", hint="use the preset secure-dfu")
+    settings_at, backup_at = _settings_pages(dut)
     (application,) = dfu.read(image_path(trial.old)).images
     await _blank(dut, memory.primary)
     await probe.program(memory.primary.start, application.firmware)
-    page = factory_page(application=application.firmware, app_version=application.packet.command.fw_version or 0, bootloader_version=1)
-    await probe.program(memory.settings.start, page)
-    await probe.program(memory.settings_backup.start, page)
+    version = application.packet.command.fw_version or 0
+    page = dfu_settings.factory_page(application=application.firmware, app_version=version, bootloader_version=1)
+    await probe.program(settings_at, page)
+    await probe.program(backup_at, page)
+
+
+async def place_received_image(trial: Trial, dut: Dut, image_path: ImagePath) -> None:
+    """What a Secure DFU bootloader leaves of a whole transfer right before it installs: firmware in its bank, and both settings pages.
+
+    The bank is chosen as the bootloader does: behind the application, or in its place where the product updates in place or the image
+    does not fit behind it.  The processor must be held from here until its power goes off, because its next start installs.
+    """
+    memory, probe = dut.board.memory, dut.probe
+    settings_at, backup_at = _settings_pages(dut)
+    (image,) = dfu.read(image_path(trial.new)).images
+    page = await probe.read(settings_at, dfu_settings.SIZE)
+    behind = memory.primary.start + -(-DfuSettings(page).bank0.size // _PAGE) * _PAGE
+    keeps_application = not trial.in_place and behind + len(image.firmware) <= memory.primary.end
+    start = behind if keeps_application else memory.primary.start
+    command = image.packet.command
+    marked = dfu_settings.page_before_activation(
+        page,
+        image.firmware,
+        start=start,
+        keeps_application=keeps_application,
+        app_version=command.fw_version or 0,
+        validation=_boot_validation(command, image.firmware),
+    )
+    await probe.program(start, image.firmware)
+    await probe.program(settings_at, marked)
+    await probe.program(backup_at, marked)
+
+
+def _boot_validation(command: InitCommand, firmware: bytes) -> Validation | None:
+    """How the bootloader is to check the application at every boot, in the form of the settings; None where the packet does not say."""
+    if not command.boot_validation:
+        return None
+    wanted = command.boot_validation[0]
+    data = {
+        ValidationType.NONE: b"",
+        ValidationType.CRC: zlib.crc32(firmware).to_bytes(4, "little"),
+        ValidationType.SHA256: hashlib.sha256(firmware).digest(),
+        ValidationType.ECDSA_P256_SHA256: wanted.data,
+    }[ValidationType(wanted.type)]
+    return Validation(type=wanted.type, data=data)
+
+
+def _settings_pages(dut: Dut) -> tuple[int, int]:
+    """Where the bootloader's settings page and its backup lie."""
+    memory = dut.board.memory
+    if memory.settings is None or memory.settings_backup is None:
+        raise InstrumentError(f"{dut.board.name}.memory", "the memory map names no settings pages", hint="use the preset secure-dfu")
+    return memory.settings.start, memory.settings_backup.start
 
 
 async def _blank(dut: Dut, region: Region) -> None:

@@ -20,15 +20,17 @@ _LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Counts judgements as they come.  FAIL and ERROR are told at once, with reason and trial, unless it is to be `quiet`."""
+    """Counts judgements as they come, anew whenever it is entered.
+
+    FAIL and ERROR are told at once, with reason and trial, unless it is to be `quiet`.
+    """
 
     def __init__(self, campaign: Campaign, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._total = len(campaign.plan.trials)
-        self._before = self._total - len(campaign.pending_trials())
+        self._campaign, self._quiet = campaign, quiet
+        self._total = self._before = 0
         self._counts: Counter[Verdict] = Counter()
         self._waiting = ""
-        self._started = self._last_line = time.monotonic()
+        self._started = self._last_line = 0.0
         self._console = Console(file=sys.stderr, highlight=False)
         self._bar = Bar(
             TextColumn("[bold]trials[/bold]"),
@@ -41,9 +43,14 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("trials", total=self._total, completed=self._before, counts="", waiting="")
+        self._task = self._bar.add_task("trials", start=False, counts="", waiting="")
 
     def __enter__(self) -> Self:
+        self._total = len(self._campaign.plan.trials)
+        self._before = self._total - len(self._campaign.pending_trials())
+        self._counts.clear()
+        self._started = self._last_line = time.monotonic()
+        self._bar.reset(self._task, total=self._total, completed=self._before, counts="", waiting="")
         self._bar.start()
         return self
 

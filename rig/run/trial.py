@@ -23,7 +23,7 @@ from rig.run.closing import ClosingCheck
 from rig.run.dfu_flow import DfuFlow
 from rig.run.examinations import Examiner, Scene
 from rig.run.faults import Client, ClientKilled, means_of
-from rig.run.flashing import image_in_flash, place_old_image
+from rig.run.flashing import image_in_flash, place_old_image, place_received_image
 from rig.run.flow import Running
 from rig.run.record import ConsoleLines, Recorder, one_header
 from rig.run.smp_flow import SmpFlow
@@ -133,8 +133,7 @@ class TrialRun:
             self._identity = await self._check_part()
             await place_old_image(self._trial, self._dut, self._image_path)
             await self._dut.probe.program(self._dut.board.memory.user_data.start, self._marker)
-            staged = self._trial.new.version if self._trial.staged else None
-            self._journal.emit("probe", "probe.program", old=self._trial.old.version, staged=staged)
+            self._tell_programmed(staged=self._trial.staged and not self._begins_with_install)
             await self._dut.probe.detach()
             await self._power_cycle()
         if self._examiner is not None:
@@ -143,6 +142,24 @@ class TrialRun:
             running = await self._first_look()
         if running is not None and not running.runs(self._trial.old):
             raise InstrumentError(f"{self._dut.board.name}.prepare", f"the board runs {running.version} instead of {self._trial.old.version}")
+
+    @property
+    def _begins_with_install(self) -> bool:
+        """Whether what is staged leaves nothing but the installation to do."""
+        return self._trial.staged and self._trial.protocol is Protocol.SECURE_DFU
+
+    async def _stage_install(self) -> None:
+        """Everything that a transfer over the air leaves in the flash, and the power off before the bootloader can act on it."""
+        with self._recorder.phase(Phase.FLASH):
+            await place_received_image(self._trial, self._dut, self._image_path)
+            self._tell_programmed(staged=True)
+            self._journal.emit("supply", "supply.off", command_t_ns=self._journal.t_ns(await self._dut.supply.off()))
+            await asyncio.sleep(_DISCHARGE_S)
+            await self._dut.probe.detach()
+
+    def _tell_programmed(self, *, staged: bool) -> None:
+        new = self._trial.new.version if staged else None
+        self._journal.emit("probe", "probe.program", old=self._trial.old.version, staged=new)
 
     async def _first_look(self) -> Running | None:
         """What a freshly flashed board says of itself; one that says nothing is the rig's trouble, of which the likeliest is named.
@@ -196,22 +213,39 @@ class TrialRun:
     # ---------------------------------------------------------------------------------------------------------- update
     async def _update_under_fault(self) -> None:
         if not self._trial.faults:
-            await self._drive()
+            await self._drive(after_install=await self._install_staged())
             return
         means = means_of(self._trial, self._dut, self._journal, self._client, self._attempt_record.save_trace)
         injector = Injector(self._trial.faults, means)
         await injector.arm()
         try:
-            await self._drive()
+            await self._drive(after_install=await self._install_staged())
             while injector.is_busy:
                 await injector.wait_done()
                 await self._drive()
         finally:
             await injector.close()
 
-    async def _drive(self) -> None:
+    async def _install_staged(self) -> bool:
+        """Where nothing but the installation is left to do: have it done, as a first attempt; True when the application serves after it."""
+        if not self._begins_with_install:
+            return False
+        assert isinstance(self._flow, DfuFlow)
+        await self._stage_install()
+        try:
+            await self._client.run(self._flow.install_staged())
+        except ClientKilled as killed:
+            await asyncio.sleep(killed.pause_s)
+        except DutError as error:
+            self._recorder.dut_error(error)
+        else:
+            return True
+        self._recorder.attempt += 1
+        return False
+
+    async def _drive(self, *, after_install: bool = False) -> None:
         """Bring the device to the trial's goal, attempt by attempt, then let it settle."""
-        self._after_install = False
+        self._after_install = after_install
         for _ in range(_ATTEMPTS):
             if await self._attempt():
                 break

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -176,10 +177,12 @@ def _described(path: Path) -> EvidenceFile:
 
 
 def _runs(trace: SupplyTrace) -> Iterator[str]:
+    """Equal readings in a row, before they are rounded, are found as such at once: a supply that is off reads the same ten thousand times."""
     levels: Iterable[int | str] = trace.logic or itertools.repeat("", len(trace.current_ua))
-    samples = zip(map(_nanoamperes, trace.current_ua), levels, strict=True)
-    for (current_na, level), run in itertools.groupby(samples):
-        yield f"{sum(1 for _ in run)},{current_na},{level}\n"
+    readings = itertools.groupby(zip(trace.current_ua, levels, strict=True))
+    counted = ((_nanoamperes(current_ua), level, sum(1 for _ in run)) for (current_ua, level), run in readings)
+    for (current_na, level), alike in itertools.groupby(counted, key=itemgetter(0, 1)):
+        yield f"{sum(count for _, _, count in alike)},{current_na},{level}\n"
 
 
 def _nanoamperes(microamperes: float) -> int | str:

@@ -22,6 +22,10 @@ _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
 
 
+_LOOK_EVERY = 64
+"""Turns of a busy loop after which it looks for signals; to look at each would be a twentieth of a trial's work."""
+
+
 class DeadlockError(InstrumentError):
     """Every task waits for another one and no timer is set.  Names the tasks and where each of them waits."""
 
@@ -46,13 +50,18 @@ class _JumpingSelector(selectors.BaseSelector):
         self._real = selectors.DefaultSelector()
         self.now = 0.0
         self.jobs_in_threads = 0
+        self._files = self._unlooked = 0
         self.tasks: Callable[[], list[asyncio.Task[Any]]] = list
 
     def _real_input_is_pending(self) -> bool:
         # One file is always registered: the pipe by which threads wake the loop.
-        return self.jobs_in_threads > 0 or len(self._real.get_map()) > 1
+        return self.jobs_in_threads > 0 or self._files > 1
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0 and not self._real_input_is_pending() and self._unlooked < _LOOK_EVERY:
+            self._unlooked += 1  # only a signal could come here, and that has time until the loop has less to do
+            return []
+        self._unlooked = 0
         ready = self._real.select(0)
         if ready or timeout == 0:
             return ready
@@ -68,10 +77,14 @@ class _JumpingSelector(selectors.BaseSelector):
         return []
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.register(fileobj, events, data)
+        key = self._real.register(fileobj, events, data)
+        self._files += 1
+        return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._real.unregister(fileobj)
+        key = self._real.unregister(fileobj)
+        self._files -= 1
+        return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._real.modify(fileobj, events, data)

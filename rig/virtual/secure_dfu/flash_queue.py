@@ -1,9 +1,11 @@
 """Flash operations while the radio runs: queued, cut into small commands, done one after the other in the background.
 
 The SoftDevice drives the NVMC between radio events.  Sixteen operations may wait, the one under way included; a write is passed on
-in commands of at most 20 bytes, so a power cut can fall between any two of them.  A length that is not a multiple of 4 is not
-refused: of the last command with r bytes, r < 4 writes a whole word (what follows in the source buffer comes with it), r > 4
-writes r // 4 words and loses the rest.
+in commands of at most 20 bytes.  A length that is not a multiple of 4 is not refused: of the last command with r bytes, r < 4
+writes a whole word (what follows in the source buffer comes with it), r > 4 writes r // 4 words and loses the rest.
+
+The commands of a write follow each other without a gap, and a power cut tears words, not commands.  So a write whose source nobody
+touches before its end is done in one go here, which leaves the same flash at every moment.
 
 Source: nRF5 SDK 17.0.2, `components/libraries/fstorage/nrf_fstorage_sd.c`; queue size and command size are the BLE example's.
 """
@@ -30,12 +32,16 @@ class _Erase:
 
 @dataclass(kw_only=True, eq=False)
 class _Write:
-    """`source` is read when a command starts, not when it is queued: whoever changes it meanwhile changes what is written."""
+    """`source` is read when a command starts, not when it is queued: whoever changes it meanwhile changes what is written.
+
+    `steady`: nobody does before the end, so that all commands are done as one.
+    """
 
     address: int
     source: bytearray
     length: int
     done: Callable[[], None] | None
+    steady: bool
     offset: int = 0
 
 
@@ -54,13 +60,16 @@ class FlashQueue:
         """Queue the erase of a page; False when the queue is full or the address is no page.  `done` is called after it."""
         return address % PAGE_SIZE == 0 and self._put(_Erase(address=address, done=done))
 
-    def write(self, address: int, source: bytearray, length: int, done: Callable[[], None] | None = None) -> bool:
+    def write(
+        self, address: int, source: bytearray, length: int, done: Callable[[], None] | None = None, *, steady: bool = False
+    ) -> bool:
         """Queue the write of the first `length` bytes of `source`; False when the queue is full or the address is no word.
 
-        `source` must be longer than `length` by what is missing to a whole word, and stay as it is until `done` is called.
+        `source` must be longer than `length` by what is missing to a whole word.  With `steady` it stays as it is until `done` is
+        called, and the write is one flash operation; else each command is one.
         """
         return address % WORD_SIZE == 0 and length > 0 and self._put(
-            _Write(address=address, source=source, length=length, done=done)
+            _Write(address=address, source=source, length=length, done=done, steady=steady)
         )
 
     def _put(self, entry: _Erase | _Write) -> bool:
@@ -96,17 +105,23 @@ class FlashQueue:
                 if entry.done is not None:
                     entry.done()
                 self._entries.popleft()
-            # One command per turn of the loop: requests that arrive meanwhile are served in between, as interrupts would be.
+            # One operation per turn of the loop: requests that arrive meanwhile are served in between, as interrupts would be.
             await asyncio.sleep(0)
 
     async def _advance(self, entry: _Erase | _Write) -> bool:
-        """Do one command of `entry`; True when it was the last."""
+        """Do one operation of `entry`; True when it was the last."""
         if isinstance(entry, _Erase):
             await self._cpu.erase_page(entry.address)
             return True
-        chunk = min(COMMAND_SIZE, entry.length - entry.offset)
-        words = max(1, chunk // WORD_SIZE)
-        piece = bytes(entry.source[entry.offset : entry.offset + words * WORD_SIZE])
+        left = entry.length - entry.offset
+        chunk = left if entry.steady else min(COMMAND_SIZE, left)
+        piece = bytes(entry.source[entry.offset : entry.offset + _written(chunk)])
         await self._cpu.write(entry.address + entry.offset, piece)
         entry.offset += chunk
         return entry.offset == entry.length
+
+
+def _written(length: int) -> int:
+    """Bytes that reach the flash of `length` bytes: whole commands, and of the last one whole words, one at least."""
+    whole, rest = length - length % COMMAND_SIZE, length % COMMAND_SIZE
+    return whole + (max(1, rest // WORD_SIZE) * WORD_SIZE if rest else 0)

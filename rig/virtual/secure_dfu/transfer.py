@@ -196,7 +196,7 @@ class Transfer:
             return Written(verdict=Result.OPERATION_NOT_PERMITTED, keeps_buffer=True)
         if length + ram.image_offset - ram.image_offset_last > ram.data_object_size:
             return Written(verdict=self._refuse_overrun(), keeps_buffer=True)
-        is_queued = self._queue.write(self._target.start + ram.write_offset, buffer, length, free)
+        is_queued = self._queue.write(self._target.start + ram.write_offset, buffer, length, free, steady=True)
         if not is_queued and not self._config.has(Defect.DROPPED_PACKETS_COUNTED):
             return Written(verdict=Result.SUCCESS)
         ram.image_crc = zlib.crc32(buffer[:length], ram.image_crc)
