@@ -15,6 +15,7 @@ from rig.fault import (
     ADVERTISING_MHZ,
     Aim,
     BitFlips,
+    CutPlace,
     Fade,
     Fault,
     FaultKind,
@@ -40,6 +41,7 @@ __all__ = [
     "Board",
     "Calibration",
     "ConsoleSignals",
+    "CutPlace",
     "Event",
     "Expectation",
     "Fade",
@@ -383,7 +385,7 @@ class AimedPlan:
 
     `templates` are control trials without name, one for each board; `cut` is the fault, its trigger still to be made.  At most
     `budget` trials are planned, `round_size` in a round.  `phases` and `kinds` restrict the operations, empty for all; `numbers` are
-    those of the plan LIST.  `random_share`, `staged` and `again` are shares of the trials, 0 to 1.
+    those of the plan LIST.  `places` are where each of them is to be cut, by the plans EVERY and LIST.  `random_share`, `staged` and `again` are shares of the trials, 0 to 1.
     """
 
     scenario: str
@@ -400,6 +402,7 @@ class AimedPlan:
     round_size: int = 48
     staged: float = 0.0
     again: float = 0.0
+    places: tuple[CutPlace, ...] = field(default=(CutPlace.INSIDE,), metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Literal
 from rig.model import (
     Acceptance,
     Board,
+    CutPlace,
     Expectation,
     Fade,
     FaultKind,
@@ -90,7 +91,7 @@ class AimTemplate:
     """Power cuts aimed at flash operations, planned in rounds from what the rounds before have hit.
 
     `phases` and `kinds` restrict the operations, empty for all; `numbers` are those of LIST, counted from 1 in their phase among the
-    operations of these kinds.  `random_share` of the cuts, 0 to 1, fall anywhere; a round has `round_size` trials at most.
+    operations of these kinds.  `places` are where EVERY and LIST cut each operation.  `random_share` of the cuts, 0 to 1, fall anywhere; a round has `round_size` trials at most.
     """
 
     plan: PointPlan
@@ -99,6 +100,7 @@ class AimTemplate:
     numbers: tuple[int, ...] = ()
     random_share: float = 0.05
     round_size: int = 48
+    places: tuple[CutPlace, ...] = (CutPlace.INSIDE,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_RIG
 from rig.coverage import Coverage, coverage
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
-from rig.model import Aim, Judgement, Verdict
+from rig.model import Aim, CutPlace, Judgement, Verdict
 from rig.plan import Aiming, next_aims
 from rig.run import again
 from rig.run.rounds import Rounds
@@ -23,7 +23,7 @@ from rig.store import Campaign, Session
 
 _DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 _TRIAL = click.argument("trial", metavar="TRIAL")
-_NUMBERS_SHOWN = 12
+_RUNS_SHOWN = 8
 _NEXT = 5
 
 
@@ -112,7 +112,7 @@ def shrink(directory: Path, trial: str) -> None:
 @click.command(name="coverage", short_help="Show which flash operations cuts have struck.")
 @_DIR
 def coverage_(directory: Path) -> None:
-    """Show by phase and by kind which flash operations are known, were aimed at, were struck, and never; and what comes next.
+    """Show by phase and by kind which flash operations are known, aimed at, struck inside, cut at a boundary, and which never; what is next.
 
     Only campaigns with aimed cuts (`aim` in the scenario) learn the operations of an update.
 
@@ -137,16 +137,30 @@ def _show(found: Coverage) -> None:
     if found.share is None:
         click.echo("  no operation is known yet")
         return
-    click.echo(f"  {'phase':12} {'kind':8} {'known':>6} {'aimed':>6} {'hit':>6} {'edges':>6}  never hit")
+    click.echo(f"  {'phase':12} {'kind':8} {'known':>6} {'aimed':>6} {'hit':>6} {'inside':>6} {'edges':>6}  never inside; never at a boundary")
     for cell in found.cells():
         phase = cell.phase.value + (f" #{cell.occurrence}" if cell.occurrence > 1 else "")
-        never = ", ".join(map(str, cell.never[:_NUMBERS_SHOWN])) + (", …" if len(cell.never) > _NUMBERS_SHOWN else "")
-        click.echo(f"  {phase:12} {cell.kind:8} {cell.known:6} {cell.aimed:6} {cell.hit:6} {cell.at_boundary:6}  {never or '-'}")
-    click.echo(f"  {found.share:.1%} of {len(found.known)} operations hit")
+        counts = f"{cell.known:6} {cell.aimed:6} {cell.hit:6} {cell.inside:6} {cell.at_boundary:6}"
+        click.echo(f"  {phase:12} {cell.kind:8} {counts}  {_runs(cell.never_inside)}; {_runs(cell.never_at_boundary)}")
+    inside, at_boundary = found.share_at(CutPlace.INSIDE), found.share_at(CutPlace.BOUNDARY)
+    click.echo(f"  {found.share:.1%} of {len(found.known)} operations hit; {inside:.1%} inside, {at_boundary:.1%} at a boundary")
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Numbers in ascending order with runs drawn together: "3, 5-9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    shown = ", ".join("-".join(map(str, run)) for run in runs[:_RUNS_SHOWN])
+    return (shown + (", …" if len(runs) > _RUNS_SHOWN else "")) or "-"
 
 
 def _short(aim: Aim) -> str:
-    return f"{aim.phase} {aim.number} ({aim.kind}, {aim.drawn})"
+    where = f"boundary at {aim.inside:.0%}, " if aim.place is CutPlace.BOUNDARY else ""
+    return f"{aim.phase} {aim.number} ({aim.kind}, {where}{aim.drawn})"
 
 
 COMMANDS = (replay, shrink, coverage_)

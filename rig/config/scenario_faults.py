@@ -78,7 +78,13 @@ def _power_cut(fault: schema.PowerCut, plain: FaultTemplate) -> FaultTemplate:
     if aim is None:
         return repeated
     aimed = AimTemplate(
-        plan=aim.plan, phases=aim.phases, kinds=aim.kinds, numbers=aim.numbers, random_share=aim.random_share, round_size=aim.round
+        plan=aim.plan,
+        phases=aim.phases,
+        kinds=aim.kinds,
+        numbers=aim.numbers,
+        random_share=aim.random_share,
+        round_size=aim.round,
+        places=aim.places,
     )
     return replace(repeated, aim=aimed)
 

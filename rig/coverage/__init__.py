@@ -5,7 +5,21 @@ operation that the measured fall of the supply struck, not to the one that was a
 """
 
 from rig.coverage.known import Known, Reference, Site, known_operations, locate, purpose
+from rig.coverage.places import following
 from rig.coverage.shots import Shot, shot_of
 from rig.coverage.table import Cell, Coverage, coverage
 
-__all__ = ["Cell", "Coverage", "Known", "Reference", "Shot", "Site", "coverage", "known_operations", "locate", "purpose", "shot_of"]
+__all__ = [
+    "Cell",
+    "Coverage",
+    "Known",
+    "Reference",
+    "Shot",
+    "Site",
+    "coverage",
+    "following",
+    "known_operations",
+    "locate",
+    "purpose",
+    "shot_of",
+]

@@ -14,7 +14,7 @@ class Shot:
     """A proved cut of a trial.
 
     `struck` is the operation that was going on when the processor lost its power, `progress` how far it had come; between two
-    operations `struck` is None, and `after` is the one before.  `latency_s` is from the command to that moment, `into_phase_s` from the
+    operations `struck` is None, and `after` is the one before, which had ended `behind_s` ago.  `latency_s` is from the command to that moment, `into_phase_s` from the
     beginning of the phase that was aimed at.
     """
 
@@ -31,6 +31,7 @@ class Shot:
     into_phase_s: float | None
     verdict: Verdict
     outcome: Outcome
+    behind_s: float | None = None
 
 
 def shot_of(trial: Trial, judgement: Judgement, events: Sequence[Event]) -> Shot | None:
@@ -53,6 +54,7 @@ def shot_of(trial: Trial, judgement: Judgement, events: Sequence[Event]) -> Shot
         into_phase_s=_into_phase_s(events, aim, int(delivered.data["failed_t_ns"])) if aim else None,
         verdict=judgement.verdict,
         outcome=judgement.outcome,
+        behind_s=struck.get("behind_s"),
     )
 
 

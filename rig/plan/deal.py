@@ -126,6 +126,7 @@ class _Deck:
             round_size=aim.round_size,
             staged=default if scenario.staged is None else scenario.staged,
             again=scenario.again,
+            places=aim.places,
         )
 
     def _control(self, board: Board, *, seed: int, staged: bool, again: bool) -> Trial:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from rig.coverage import Known, Shot, Site, coverage
-from rig.model import Aim, AimedPlan, Phase, PointPlan, Trial, Verdict
+from rig.coverage import Known, Shot, Site, coverage, following
+from rig.model import Aim, AimedPlan, CutPlace, Phase, PointPlan, Trial, Verdict
 from rig.plan.aiming import Aiming
 
 _REFERENCES = 2
@@ -28,7 +28,11 @@ _INSIDE = (0.5, 0.04, 0.96)
 _REVISIT = 1e-3
 """What striking an operation again is worth, against striking one for the first time."""
 _TRIES = 40
-"""Cuts at one operation after which a plan that goes through all of them gives it up."""
+"""Cuts at one place of an operation after which a plan that goes through all of them gives it up."""
+_TRIES_BETWEEN = 2
+"""Cuts between two operations after which each of them is aimed at by itself."""
+_EDGES = (0.95, 0.05)
+"""Where in an operation its own boundaries lie."""
 _LEAST = 1e-3
 """An operation that is struck less often than this is not worth more for it."""
 _SURE = 0.999
@@ -85,6 +89,7 @@ class _Choice:
     target: Known
     inside: float
     drawn: str
+    place: CutPlace = CutPlace.INSIDE
 
 
 class _Round:
@@ -94,7 +99,8 @@ class _Round:
         self._aimed, self._candidates, self._shots = aimed, candidates, progress.shots
         self._rng = random.Random(f"{aimed.seed}/{number}")
         self._aiming = Aiming(progress.known, progress.shots)
-        self._hits = coverage(candidates, progress.shots).hits
+        self._coverage = coverage(progress.known, progress.shots)
+        self._hits = self._coverage.hits
         self._planned: Counter[Site] = Counter()
         self._turn = progress.planned
         self._board = aimed.templates[0].board
@@ -111,11 +117,39 @@ class _Round:
 
     # ------------------------------------------------------------------------------------------------------- the plans
     def _missing(self, count: int) -> list[_Choice]:
-        """Operations that no cut has struck yet, those first that have been aimed at least; a few tries in vain are enough."""
-        tried = coverage(self._candidates, self._shots).aimed
-        missing = [known for known in self._candidates if not self._hits[known.site] and tried[known.site] < _TRIES]
-        missing.sort(key=lambda known: tried[known.site])  # stable: in the order of the update
-        return [_Choice(target=known, inside=0.5, drawn="coverage") for known in missing[:count]]
+        """Places that no cut has struck yet, those first that have been aimed at least; a few tries in vain are enough."""
+        found: list[tuple[int, _Choice]] = []
+        if CutPlace.BOUNDARY in self._aimed.places:
+            found += self._missing_boundaries()
+        if CutPlace.INSIDE in self._aimed.places:
+            tried = self._coverage.tried[CutPlace.INSIDE]
+            found += [
+                (tried[known.site], _Choice(target=known, inside=0.5, drawn="coverage")) for known in self._left_to_do(CutPlace.INSIDE)
+            ]
+        found.sort(key=lambda entry: entry[0])  # stable: boundaries first, in the order of the update
+        return [choice for _, choice in found[:count]]
+
+    def _left_to_do(self, place: CutPlace) -> list[Known]:
+        done, tried = self._coverage.done[place], self._coverage.tried[place]
+        return [known for known in self._candidates if not done[known.site] and tried[known.site] < _TRIES]
+
+    def _missing_boundaries(self) -> list[tuple[int, _Choice]]:
+        """Cuts at boundaries with the tries before: one between two operations where both lack one, else near the end or the beginning."""
+        tried = self._coverage.tried[CutPlace.BOUNDARY]
+        left = {known.site: known for known in self._left_to_do(CutPlace.BOUNDARY)}
+        found, served = [], set()
+        for site, known in left.items():
+            if site in served:
+                continue
+            beside = following(left, site)
+            tries = tried[site]
+            if beside is not None and max(tries, tried[beside.site]) < _TRIES_BETWEEN:
+                served.add(beside.site)
+                inside = 1.0
+            else:
+                inside = _EDGES[tries % len(_EDGES)]
+            found.append((tries, _Choice(target=known, inside=inside, drawn="coverage", place=CutPlace.BOUNDARY)))
+        return found
 
     def _random(self, count: int) -> list[_Choice]:
         return [self._any() for _ in range(count)]
@@ -201,9 +235,15 @@ class _Round:
         site = choice.target.site
         draws = random.Random(self._rng.getrandbits(64))
         staged = site.phase is not Phase.UPLOAD and draws.random() < aimed.staged
-        plan = self._aiming.at(template.board, choice.target, choice.inside, staged=staged)
+        plan = self._aiming.at(template.board, choice.target, choice.inside, staged=staged, place=choice.place)
         aim = Aim(
-            phase=site.phase, occurrence=site.occurrence, number=site.number, kind=choice.target.kind, inside=choice.inside, drawn=choice.drawn
+            phase=site.phase,
+            occurrence=site.occurrence,
+            number=site.number,
+            kind=choice.target.kind,
+            inside=choice.inside,
+            drawn=choice.drawn,
+            place=choice.place,
         )
         return replace(
             template,
