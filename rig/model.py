@@ -30,6 +30,7 @@ from rig.fault import (
     Voltage,
 )
 from rig.product import Product
+from rig.upkeep import Calibration, RecoveryPolicy, Rung
 
 __all__ = [
     "ADDED_LATER",
@@ -213,55 +214,6 @@ class InstrumentSpec:
     options: Mapping[str, Json] = field(default_factory=dict)
 
 
-class Rung(StrEnum):
-    """A step of the recovery ladder, the gentlest first.  RECOVER erases the whole chip, its bootloader too."""
-
-    REOPEN = "reopen"
-    RE_ENUMERATE = "re-enumerate"
-    PIN_RESET = "pin-reset"
-    RECOVER = "recover"
-    POWER_CYCLE = "power-cycle"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecoveryPolicy:
-    """What the rig does by itself after a trial that it lost on a board (verdict ERROR).
-
-    It climbs `rungs` until every instrument of the board is sound again; RE_ENUMERATE waits up to `patience_s` seconds for an
-    instrument to come back.  A board on which that does not help, or on which `errors_in_a_row` trials have been lost, is quarantined.
-    """
-
-    rungs: tuple[Rung, ...] = (Rung.REOPEN, Rung.RE_ENUMERATE, Rung.PIN_RESET, Rung.POWER_CYCLE)
-    patience_s: float = 15.0
-    errors_in_a_row: int = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What `rig selftest` measured of one board's wiring.  Times in seconds, currents in µA; None where an instrument cannot tell."""
-
-    measured: str
-    """When, ISO 8601 in UTC."""
-    rig: str
-    """Version of rig."""
-    device_id: str
-    """FICR DEVICEID, 16 hexadecimal digits: a campaign refuses another unit."""
-    cut_latency_s: float | None
-    """From the moment the supply's command has left the host until VDD is low: the median, and largest less smallest."""
-    cut_latency_spread_s: float | None
-    rise_s: float | None
-    """From the command to VDD being high again."""
-    shortest_off_s: float | None
-    """The shortest off-time tried after which the board reported a power-on reset."""
-    residual_ua: float | None
-    """What still flowed while the power was off."""
-    console_delay_s: float | None
-    """How long after VDD was low console bytes still arrived."""
-    boot_s: float
-    """From the command to the application's word that it serves."""
-    rssi_dbm: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """One entry of boards.yaml: a physical or virtual unit and its wiring.
@@ -383,7 +335,9 @@ class Trial:
 class AimedPlan:
     """Power cuts of one scenario, aimed at the flash operations of boards with one SoC and planned in rounds.
 
-    `templates` are control trials without name, one for each board; `cut` is the fault, its trigger still to be made.  At most
+    `templates` are control trials without name, one for each board; `cut` is the fault, its trigger still to be made.  It has the
+    index `position` in its programme; `beside` are the other faults of it, one programme after the other as they were drawn, which
+    the trials take in turn; empty where the cut stands alone.  At most
     `budget` trials are planned, `round_size` in a round.  `phases` and `kinds` restrict the operations, empty for all; `numbers` are
     those of the plan LIST.  `places` are where each of them is to be cut, by the plans EVERY and LIST.  `random_share`, `staged` and `again` are shares of the trials, 0 to 1.
     """
@@ -403,6 +357,8 @@ class AimedPlan:
     staged: float = 0.0
     again: float = 0.0
     places: tuple[CutPlace, ...] = field(default=(CutPlace.INSIDE,), metadata=ADDED_LATER)
+    beside: tuple[tuple[Fault, ...], ...] = field(default=(), metadata=ADDED_LATER)
+    position: int = field(default=0, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)

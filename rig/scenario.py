@@ -128,8 +128,8 @@ class FaultShare:
 
     @property
     def aim(self) -> AimTemplate | None:
-        """The plan by operations of its cut, if it has one."""
-        return self.programme[0].aim if self.programme else None
+        """The plan by operations of its aimed cut, if it has one."""
+        return next((fault.aim for fault in self.programme if fault.aim is not None), None)
 
     @property
     def stratum(self) -> str:

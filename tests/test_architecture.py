@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "rig"
 
 ROWS = (
     {"errors"},
-    {"product", "fault"},
+    {"product", "fault", "upkeep"},
     {"model"},
     {"ports", "scenario", "formats", "gates", "practices", "coverage"},
     {"journal", "drivers", "virtual"},

@@ -5,7 +5,7 @@ operation that the measured fall of the supply struck, not to the one that was a
 """
 
 from rig.coverage.known import Known, Reference, Site, known_operations, locate, purpose
-from rig.coverage.places import following
+from rig.coverage.places import following, recognised
 from rig.coverage.shots import Shot, shot_of
 from rig.coverage.table import Cell, Coverage, coverage
 
@@ -21,5 +21,6 @@ __all__ = [
     "known_operations",
     "locate",
     "purpose",
+    "recognised",
     "shot_of",
 ]

@@ -19,6 +19,14 @@ EDGE = 0.1
 """Share of an operation at either end that is its boundary."""
 
 
+def recognised(known: Mapping[Site, Known], shot: Shot) -> Shot:
+    """`shot`, having met nothing where its operation is not the one of an undisturbed update: another fault came before it."""
+    met = shot.struck or shot.after
+    if met is None or met not in known or shot.address in (None, known[met].address):
+        return shot
+    return replace(shot, struck=None, after=None)
+
+
 def is_inside(shot: Shot) -> bool:
     """Whether the cut fell between the first and the last tenth of what it struck."""
     return shot.struck is not None and EDGE <= shot.progress <= 1 - EDGE

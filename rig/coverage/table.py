@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rig.coverage.known import Known, Site
-from rig.coverage.places import bordered, following, is_inside
+from rig.coverage.places import bordered, following, is_inside, recognised
 from rig.coverage.shots import Shot
 from rig.model import CutPlace, OperationKind, Phase
 
@@ -86,7 +86,7 @@ def coverage(known: Sequence[Known], shots: Iterable[Shot]) -> Coverage:
     """Count `shots` against the operations of an undisturbed update."""
     found = Coverage(known=tuple(known))
     by_site = {operation.site: operation for operation in known}
-    for shot in shots:
+    for shot in (recognised(by_site, one) for one in shots):
         if shot.aim is not None:
             site = Site(phase=shot.aim.phase, occurrence=shot.aim.occurrence, number=shot.aim.number)
             found.aimed[site] += 1

@@ -28,5 +28,5 @@ def struck(means: Means, command_s: float) -> dict[str, Json]:
             kind = purpose(erase=operation.erase, address=operation.address, words=operation.words, memory=means.memory)
             place |= {"kind": kind.value, "address": operation.address, "progress": operation.progress}
         else:
-            place["behind_s"] = round(failed_s - operation.started_s - operation.duration_s, 9)
+            place |= {"address": operation.address, "behind_s": round(failed_s - operation.started_s - operation.duration_s, 9)}
     return {"struck": place, "failed_after_s": failed_s - command_s, "failed_t_ns": means.journal.t_ns(failed_s)}

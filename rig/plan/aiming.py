@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rig.coverage import Known, Shot, Site, following
+from rig.coverage import Known, Shot, Site, following, recognised
 from rig.model import CutPlace, OperationKind, Phase, Trigger, TriggerKind
 
 _PRIOR_S, _PRIOR_SPREAD_S = 4e-3, 2e-3
@@ -74,7 +74,7 @@ class Aiming:
         self._timelines: dict[tuple[Phase, int, bool], list[float]] = {}
         self._summaries: dict[tuple[object, ...], Lead | None] = {}
         for shot in shots:
-            self._learn(shot)
+            self._learn(recognised(self._by_site, shot))
 
     def _learn(self, shot: Shot) -> None:
         """Take in how long after its trigger's offset the cut has fallen, on the time line of an undisturbed update."""

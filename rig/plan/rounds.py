@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from rig.coverage import Known, Shot, Site, coverage, following
+from rig.coverage import Known, Shot, Site, coverage, following, recognised
 from rig.model import Aim, AimedPlan, CutPlace, Phase, PointPlan, Trial, Verdict
 from rig.plan.aiming import Aiming
 
@@ -96,7 +96,9 @@ class _Round:
     """One round while it is planned."""
 
     def __init__(self, aimed: AimedPlan, progress: Progress, candidates: list[Known], number: int) -> None:
-        self._aimed, self._candidates, self._shots = aimed, candidates, progress.shots
+        known = {operation.site: operation for operation in progress.known}
+        self._aimed, self._candidates = aimed, candidates
+        self._shots = [recognised(known, shot) for shot in progress.shots]
         self._rng = random.Random(f"{aimed.seed}/{number}")
         self._aiming = Aiming(progress.known, progress.shots)
         self._coverage = coverage(progress.known, progress.shots)
@@ -205,7 +207,12 @@ class _Round:
         places = [known.site for known in self._candidates]
         index = {site: number for number, site in enumerate(places)}
         fallen = sorted(
-            ((index[shot.struck] + shot.progress, shot) for shot in self._shots if shot.struck in index), key=lambda entry: entry[0]
+            (
+                (index[shot.struck] + shot.progress, shot)
+                for shot in self._shots
+                if shot.struck in index and shot.verdict in (Verdict.PASS, Verdict.FAIL)
+            ),
+            key=lambda entry: entry[0],
         )
         found = [
             ((Verdict.FAIL in (one.verdict, other.verdict), high - low), self._between(low, high))
@@ -231,6 +238,7 @@ class _Round:
     def _trial(self, choice: _Choice) -> Trial:
         aimed = self._aimed
         template = aimed.templates[self._turn % len(aimed.templates)]
+        beside = aimed.beside[self._turn % len(aimed.beside)] if aimed.beside else ()
         self._turn += 1
         site = choice.target.site
         draws = random.Random(self._rng.getrandbits(64))
@@ -245,12 +253,15 @@ class _Round:
             drawn=choice.drawn,
             place=choice.place,
         )
+        cut = replace(aimed.cut, trigger=plan.trigger, aim=aim)
+        programme = (*beside[: aimed.position], cut, *beside[aimed.position :])
         return replace(
             template,
             seed=draws.getrandbits(48),
             staged=staged,
             again=template.again if draws.random() < aimed.again else None,
-            fault=replace(aimed.cut, trigger=plan.trigger, aim=aim),
+            fault=programme[0],
+            further=programme[1:],
             stratum=site.phase.value,
         )
 
@@ -258,5 +269,5 @@ class _Round:
 def next_aims(aimed: AimedPlan, progress: Progress, count: int) -> list[Aim]:
     """What a round would aim at next."""
     trials = next_round(replace(aimed, budget=progress.planned + count, round_size=count), progress, 2)
-    return [trial.fault.aim for trial in trials if trial.fault is not None and trial.fault.aim is not None]
+    return [fault.aim for trial in trials for fault in trial.faults if fault.aim is not None]
 
