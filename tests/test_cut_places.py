@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rig.coverage import Known, Shot, Site, coverage
+from rig.coverage import Known, Shot, Site, coverage, cuts_until
 from rig.model import CutPlace, OperationKind, Outcome, Phase, PointPlan, Trigger, TriggerKind, Verdict
 from rig.plan import Aiming, Progress, next_round
 from tests.simulated_cuts import LATENCY_S, STAGE, Bench, aimed, cuts_until_everywhere, rounds, swap_of_200_kib
@@ -123,3 +123,8 @@ def test_phases_do_not_border_on_each_other() -> None:
     last, first = replace(KNOWN[0], site=Site(phase=Phase.MARK, occurrence=1, number=1)), KNOWN[0]
     shot = replace(cut(), after=last.site)
     assert coverage((last, first), [shot]).done[CutPlace.BOUNDARY] == {last.site: 1}
+
+
+def test_how_many_cuts_a_share_of_the_operations_took() -> None:
+    shots = [cut(struck=1, progress=0.5), cut(after=1), cut(struck=1, progress=0.5), cut(struck=9, progress=0.5), cut(struck=2, progress=0.5)]
+    assert [cuts_until(share, KNOWN[:4], shots) for share in (0.25, 0.5, 0.75)] == [1, 5, None]

@@ -11,11 +11,11 @@ import click
 
 from rig import config
 from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_RIG
-from rig.coverage import Coverage, coverage
+from rig.coverage import Coverage, Known, Shot, coverage, cuts_until
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
 from rig.model import Aim, CutPlace, Judgement, Verdict
-from rig.plan import Aiming, next_aims
+from rig.plan import Aiming, next_aims, targets
 from rig.run import again
 from rig.run.rounds import Rounds
 from rig.run.shrink import Shrinking, describe, describe_operation
@@ -24,6 +24,8 @@ from rig.store import Campaign, Session
 _DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 _TRIAL = click.argument("trial", metavar="TRIAL")
 _RUNS_SHOWN = 8
+_SHARES = (0.5, 0.9, 1.0)
+"""Of the operations of a plan: `rig coverage` tells how many cuts it took to strike them."""
 _NEXT = 5
 
 
@@ -127,6 +129,7 @@ def coverage_(directory: Path) -> None:
         progress = rounds.progress(index)
         click.echo(f"{aimed.scenario} on {aimed.soc}: {progress.planned} of at most {aimed.budget} trials in {len(campaign.rounds)} rounds")
         _show(coverage(progress.known, progress.shots))
+        _show_pace(targets(aimed, progress.known), progress.shots)
         for board, lead in Aiming(progress.known, progress.shots).leads().items():
             click.echo(f"  {board}: {lead.mean_s * 1e3:.3f} ms from command to effect, ± {lead.spread_s * 1e6:.0f} µs")
         if following := next_aims(aimed, progress, _NEXT):
@@ -144,6 +147,15 @@ def _show(found: Coverage) -> None:
         click.echo(f"  {phase:12} {cell.kind:8} {counts}  {_runs(cell.never_inside)}; {_runs(cell.never_at_boundary)}")
     inside, at_boundary = found.share_at(CutPlace.INSIDE), found.share_at(CutPlace.BOUNDARY)
     click.echo(f"  {found.share:.1%} of {len(found.known)} operations hit; {inside:.1%} inside, {at_boundary:.1%} at a boundary")
+
+
+def _show_pace(wanted: Sequence[Known], shots: Sequence[Shot]) -> None:
+    """How many cuts it took to strike parts of what the plan may aim at."""
+    if not wanted or not shots:
+        return
+    paces = [(f"{share:.0%}", cuts_until(share, wanted, shots)) for share in _SHARES]
+    reached = ", ".join(f"{share} after {cuts} cuts" for share, cuts in paces if cuts is not None)
+    click.echo(f"  of the {len(wanted)} operations of this plan were struck: {reached or 'fewer than half'} ({len(shots)} cuts in all)")
 
 
 def _runs(numbers: Sequence[int]) -> str:

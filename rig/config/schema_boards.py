@@ -59,6 +59,8 @@ class VirtualBench(Strict):
     """Builds the boards of this file in memory; their `model:` says how."""
     seed: Seed = 1
     """Tells this bench from another: all chance on it comes from this and from the seed of the trial, 0 to 2^63 - 1."""
+    supply_jitter_us: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """How much the time that supplies take to switch varies: standard deviation in microseconds, 0 to 10000."""
     enclosure: Enclosure | None = None
     """What shields the radio of this bench, in words that go into every record; interferer and attenuator need it."""
     interferer: RadioTestInterferer | None = None

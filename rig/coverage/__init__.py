@@ -7,7 +7,7 @@ operation that the measured fall of the supply struck, not to the one that was a
 from rig.coverage.known import Known, Reference, Site, known_operations, locate, purpose
 from rig.coverage.places import following, recognised
 from rig.coverage.shots import Shot, shot_of
-from rig.coverage.table import Cell, Coverage, coverage
+from rig.coverage.table import Cell, Coverage, coverage, cuts_until
 
 __all__ = [
     "Cell",
@@ -17,6 +17,7 @@ __all__ = [
     "Shot",
     "Site",
     "coverage",
+    "cuts_until",
     "following",
     "known_operations",
     "locate",

@@ -82,6 +82,19 @@ def _without(counted: Counter[Site], sites: Sequence[Site]) -> tuple[int, ...]:
     return tuple(site.number for site in sites if not counted[site])
 
 
+def cuts_until(share: float, known: Sequence[Known], shots: Iterable[Shot]) -> int | None:
+    """How many of `shots`, in their order, it took to strike this share of the operations; None when they have not."""
+    by_site = {operation.site: operation for operation in known}
+    struck: set[Site] = set()
+    for number, shot in enumerate(shots, start=1):
+        met = recognised(by_site, shot).struck
+        if met in by_site:
+            struck.add(met)
+        if len(struck) >= share * len(by_site):
+            return number
+    return None
+
+
 def coverage(known: Sequence[Known], shots: Iterable[Shot]) -> Coverage:
     """Count `shots` against the operations of an undisturbed update."""
     found = Coverage(known=tuple(known))

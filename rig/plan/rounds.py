@@ -57,7 +57,7 @@ def next_round(aimed: AimedPlan, progress: Progress, number: int) -> tuple[Trial
         return ()
     if number == 0:
         return _references(aimed)[:left]
-    candidates = _candidates(aimed, progress.known)
+    candidates = targets(aimed, progress.known)
     if not candidates:
         return ()
     return _Round(aimed, progress, candidates, number).trials(min(left, _CALIBRATION if number == 1 else aimed.round_size))
@@ -74,7 +74,8 @@ def _references(aimed: AimedPlan) -> tuple[Trial, ...]:
     )
 
 
-def _candidates(aimed: AimedPlan, known: Sequence[Known]) -> list[Known]:
+def targets(aimed: AimedPlan, known: Sequence[Known]) -> list[Known]:
+    """Those of the known operations that the plan may aim at."""
     return [
         operation
         for operation in known

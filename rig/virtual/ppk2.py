@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from rig.formats import ppk2
 from rig.formats.ppk2 import ARGUMENTS, SAMPLE_S, Command
+from rig.virtual.jitter import steady
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
 
@@ -46,15 +48,23 @@ class VirtualPpk2:
         node: the supply node of the board that the kit feeds.
         command_latency_s: from the arrival of a command to its effect, seconds; USB polls every millisecond at full speed.
         switch_delay_s: from the effect of DEVICE_RUNNING_SET to the switch itself, seconds.
+        jitter: what is added to that each time, seconds.
     """
 
     def __init__(
-        self, end: DeviceEnd, node: PowerNode, *, command_latency_s: float = 300e-6, switch_delay_s: float = 50e-6
+        self,
+        end: DeviceEnd,
+        node: PowerNode,
+        *,
+        command_latency_s: float = 300e-6,
+        switch_delay_s: float = 50e-6,
+        jitter: Callable[[], float] = steady,
     ) -> None:
         self._end = end
         self._node = node
         self._command_latency_s = command_latency_s
         self._switch_delay_s = switch_delay_s
+        self._jitter = jitter
         self._packets: deque[tuple[float, bytes]] = deque()
         self._command_timer: asyncio.TimerHandle | None = None
         self._mode = ppk2.PowerMode.AMPERE_METER
@@ -111,7 +121,7 @@ class VirtualPpk2:
                 self._stop_samples()
             case Command.DEVICE_RUNNING_SET:
                 self._running = bool(arguments[0])
-                asyncio.get_running_loop().call_later(self._switch_delay_s, self._apply)
+                asyncio.get_running_loop().call_later(self._switch_delay_s + self._jitter(), self._apply)
             case Command.REGULATOR_SET:
                 self._set_regulator(int.from_bytes(arguments, "big"))
             case Command.SET_POWER_MODE:
