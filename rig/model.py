@@ -30,7 +30,7 @@ from rig.fault import (
     Voltage,
 )
 from rig.product import Product
-from rig.upkeep import Calibration, RecoveryPolicy, Rung
+from rig.upkeep import Calibration, RecoveryPolicy, Rung, WearBudget
 
 __all__ = [
     "ADDED_LATER",
@@ -73,6 +73,7 @@ __all__ = [
     "TriggerKind",
     "Verdict",
     "Voltage",
+    "WearBudget",
 ]
 
 Json = Any  # what json.dumps accepts
@@ -255,6 +256,7 @@ class Board:
     recovery: RecoveryPolicy = field(default_factory=RecoveryPolicy, metadata=ADDED_LATER)
     calibration: Calibration | None = field(default=None, metadata=ADDED_LATER)
     """As it stood in the calibration file beside the boards file when the campaign was planned."""
+    wear: WearBudget | None = field(default=None, metadata=ADDED_LATER)
     model: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""The nouns of keeping a board sound: how the rig recovers it, and what has been measured of its wiring.
+"""The nouns of keeping a board sound: how the rig recovers it, what has been measured of its wiring, what its flash may be put through.
 
 Frozen records without I/O, clock or randomness, as in `rig.model`, which lends these names to the rest of the project.
 """
@@ -56,3 +56,10 @@ class Calibration:
     boot_s: float
     """From the command to the application's word that it serves."""
     rssi_dbm: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WearBudget:
+    """How often a page of the board's flash may be erased, over all campaigns; see `rig.wear` for how that is counted."""
+
+    erases: int

@@ -15,7 +15,7 @@ ROWS = (
     {"errors"},
     {"product", "fault", "upkeep"},
     {"model"},
-    {"ports", "scenario", "formats", "gates", "practices", "coverage"},
+    {"ports", "scenario", "formats", "gates", "practices", "coverage", "wear"},
     {"journal", "drivers", "virtual"},
     {"config", "plan", "bench", "inject", "ota", "images", "judge", "accept", "store"},
     {"run", "report", "doctor"},

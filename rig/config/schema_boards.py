@@ -285,6 +285,13 @@ class Recovery(Strict):
     """Lost trials in a row after which the board is quarantined, 1 to 100."""
 
 
+class Wear(Strict):
+    """What the board's flash may be put through."""
+
+    erases: Annotated[int, Field(ge=1, le=10_000_000)]
+    """How often a page may be erased, over all campaigns under one reports folder, 1 to 10000000; the nRF52 series stands 10000."""
+
+
 class BoardEntry(Strict):
     """One board and its wiring."""
 
@@ -320,6 +327,8 @@ class BoardEntry(Strict):
     """Whether this is a unit as it is delivered: the rig only looks at it, and never writes to it; false when left out."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
+    wear: Wear | None = None
+    """What its flash may be put through; a campaign that may exceed it is refused.  Without it nothing is counted and nothing refused."""
     recovery: Recovery = Recovery()
     """What the rig does by itself after a trial that it lost on this board."""
     model: Annotated[dict[str, Any], Field(default_factory=dict)]
