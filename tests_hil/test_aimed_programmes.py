@@ -10,6 +10,7 @@ from rig.model import FaultKind, Trial, Verdict
 from rig.run.rounds import Rounds
 from rig.store import Campaign
 from tests_hil.campaigns import boards_file, run_campaign, scenario_file
+from tests_hil.test_aimed_cuts import WEAK
 from tests_hil.test_command_line import rig
 from tests_hil.test_faults import surrounded
 
@@ -69,3 +70,16 @@ def test_an_aimed_cut_under_interference_from_the_upload_on(tmp_path: Path) -> N
     assert any(shot.struck and shot.struck.number == 70 for shot in found.values())
     shown = rig("replay", "campaign", trials[0].id, folder=tmp_path)
     assert "journal identical" in shown.stdout
+
+
+def test_shrinking_leaves_the_aimed_cut_alone_and_names_its_operation(tmp_path: Path) -> None:
+    second = {"power_cut": {"trigger": {"time": "start", "after": 1}, "offset_ms": 400, "off_ms": 200}}
+    faults = programme(aimed(phases=["install"], numbers=[24]), second)
+    boards = boards_file(tmp_path, only="nrf52840", bootloader=WEAK)
+    judgements = run_campaign(tmp_path, scenario_file(tmp_path, faults=faults, trials=12), boards)
+    failed = [judgement for judgement in judgements if judgement.verdict is Verdict.FAIL]
+    assert failed
+    done = rig("shrink", "campaign", failed[0].trial, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "still fails without: power cut for 300 ms" in done.stdout
+    assert "it is this one operation: operation 24 of install" in done.stdout
