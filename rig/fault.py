@@ -109,11 +109,19 @@ class OperationKind(StrEnum):
     STATUS = "status"
 
 
+class CutPlace(StrEnum):
+    """Where a cut falls in relation to a flash operation; `rig.coverage.places` says what counts as which."""
+
+    INSIDE = "inside"
+    BOUNDARY = "boundary"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Aim:
     """The flash operation that a cut is to strike: `number` counts from 1 since `phase` began for the `occurrence`-th time.
 
-    `inside` is where in the operation, 0 (it begins) to 1 (it ends).  `drawn` tells why: coverage, chance, or boundary.
+    `inside` is where in the operation, 0 (it begins) to 1 (it ends); 1 with `place` BOUNDARY is between it and the next one.  `drawn`
+    tells why: coverage, chance, or boundary (between two outcomes).
     """
 
     phase: Phase
@@ -122,6 +130,7 @@ class Aim:
     kind: OperationKind
     inside: float
     drawn: str = "coverage"
+    place: CutPlace = field(default=CutPlace.INSIDE, metadata=ADDED_LATER)
 
 
 class PointPlan(StrEnum):

@@ -15,6 +15,7 @@ from rig.fault import (
     ADVERTISING_MHZ,
     Aim,
     BitFlips,
+    CutPlace,
     Fade,
     Fault,
     FaultKind,
@@ -29,6 +30,7 @@ from rig.fault import (
     Voltage,
 )
 from rig.product import Product
+from rig.upkeep import Calibration, RecoveryPolicy, Rung, WearBudget
 
 __all__ = [
     "ADDED_LATER",
@@ -40,6 +42,7 @@ __all__ = [
     "Board",
     "Calibration",
     "ConsoleSignals",
+    "CutPlace",
     "Event",
     "Expectation",
     "Fade",
@@ -70,6 +73,7 @@ __all__ = [
     "TriggerKind",
     "Verdict",
     "Voltage",
+    "WearBudget",
 ]
 
 Json = Any  # what json.dumps accepts
@@ -211,58 +215,6 @@ class InstrumentSpec:
     options: Mapping[str, Json] = field(default_factory=dict)
 
 
-class Rung(StrEnum):
-    """A step of the recovery ladder, the gentlest first.  RECOVER erases the whole chip, its bootloader too."""
-
-    REOPEN = "reopen"
-    RE_ENUMERATE = "re-enumerate"
-    PIN_RESET = "pin-reset"
-    RECOVER = "recover"
-    POWER_CYCLE = "power-cycle"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecoveryPolicy:
-    """What the rig does by itself after a trial that it lost on a board (verdict ERROR).
-
-    `after_inconclusive` trials in a row without proof (verdict INCONCLUSIVE) count as much as a lost one; None: they never do.
-
-    It climbs `rungs` until every instrument of the board is sound again; RE_ENUMERATE waits up to `patience_s` seconds for an
-    instrument to come back.  A board on which that does not help, or on which `errors_in_a_row` trials have been lost, is quarantined.
-    """
-
-    rungs: tuple[Rung, ...] = (Rung.REOPEN, Rung.RE_ENUMERATE, Rung.PIN_RESET, Rung.POWER_CYCLE)
-    patience_s: float = 15.0
-    errors_in_a_row: int = 3
-    after_inconclusive: int | None = field(default=None, metadata=ADDED_LATER)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What `rig selftest` measured of one board's wiring.  Times in seconds, currents in µA; None where an instrument cannot tell."""
-
-    measured: str
-    """When, ISO 8601 in UTC."""
-    rig: str
-    """Version of rig."""
-    device_id: str
-    """FICR DEVICEID, 16 hexadecimal digits: a campaign refuses another unit."""
-    cut_latency_s: float | None
-    """From the moment the supply's command has left the host until VDD is low: the median, and largest less smallest."""
-    cut_latency_spread_s: float | None
-    rise_s: float | None
-    """From the command to VDD being high again."""
-    shortest_off_s: float | None
-    """The shortest off-time tried after which the board reported a power-on reset."""
-    residual_ua: float | None
-    """What still flowed while the power was off."""
-    console_delay_s: float | None
-    """How long after VDD was low console bytes still arrived."""
-    boot_s: float
-    """From the command to the application's word that it serves."""
-    rssi_dbm: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """One entry of boards.yaml: a physical or virtual unit and its wiring.
@@ -306,6 +258,7 @@ class Board:
     recovery: RecoveryPolicy = field(default_factory=RecoveryPolicy, metadata=ADDED_LATER)
     calibration: Calibration | None = field(default=None, metadata=ADDED_LATER)
     """As it stood in the calibration file beside the boards file when the campaign was planned."""
+    wear: WearBudget | None = field(default=None, metadata=ADDED_LATER)
     model: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -387,9 +340,11 @@ class Trial:
 class AimedPlan:
     """Power cuts of one scenario, aimed at the flash operations of boards with one SoC and planned in rounds.
 
-    `templates` are control trials without name, one for each board; `cut` is the fault, its trigger still to be made.  At most
-    `budget` trials are planned, `round_size` in a round.  `phases` and `kinds` restrict the operations, empty for all; `numbers` are
-    those of the plan LIST.  `random_share`, `staged` and `again` are shares of the trials, 0 to 1.
+    `templates` are control trials without name, one for each board; `cut` is the fault, its trigger still to be made.  It has the
+    index `position` in its programme; `beside` are the other faults of it, one programme after the other as they were drawn, which
+    the trials take in turn; empty where the cut stands alone.  At most `budget` trials are planned, `round_size` in a round.  `phases`
+    and `kinds` restrict the operations, empty for all; `numbers` are those of the plan LIST.  `places` are where each of them is to be
+    cut, by the plans EVERY and LIST.  `random_share`, `staged` and `again` are shares of the trials, 0 to 1.
     """
 
     scenario: str
@@ -406,6 +361,9 @@ class AimedPlan:
     round_size: int = 48
     staged: float = 0.0
     again: float = 0.0
+    places: tuple[CutPlace, ...] = field(default=(CutPlace.INSIDE,), metadata=ADDED_LATER)
+    beside: tuple[tuple[Fault, ...], ...] = field(default=(), metadata=ADDED_LATER)
+    position: int = field(default=0, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from rig.fault import CurrentStretch, PinEdge
 from rig.model import (
     Acceptance,
     Board,
+    CutPlace,
     Expectation,
     Fade,
     FaultKind,
@@ -94,7 +95,7 @@ class AimTemplate:
     """Power cuts aimed at flash operations, planned in rounds from what the rounds before have hit.
 
     `phases` and `kinds` restrict the operations, empty for all; `numbers` are those of LIST, counted from 1 in their phase among the
-    operations of these kinds.  `random_share` of the cuts, 0 to 1, fall anywhere; a round has `round_size` trials at most.
+    operations of these kinds.  `places` are where EVERY and LIST cut each operation.  `random_share` of the cuts, 0 to 1, fall anywhere; a round has `round_size` trials at most.
     """
 
     plan: PointPlan
@@ -103,6 +104,7 @@ class AimTemplate:
     numbers: tuple[int, ...] = ()
     random_share: float = 0.05
     round_size: int = 48
+    places: tuple[CutPlace, ...] = (CutPlace.INSIDE,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +132,8 @@ class FaultShare:
 
     @property
     def aim(self) -> AimTemplate | None:
-        """The plan by operations of its cut, if it has one."""
-        return self.programme[0].aim if self.programme else None
+        """The plan by operations of its aimed cut, if it has one."""
+        return next((fault.aim for fault in self.programme if fault.aim is not None), None)
 
     @property
     def stratum(self) -> str:

@@ -7,9 +7,10 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from rig.coverage import Known, Shot, Site
+from rig.coverage import Known, Shot, Site, coverage
 from rig.model import (
     AimedPlan,
+    CutPlace,
     Fault,
     ImageFile,
     Limits,
@@ -86,6 +87,7 @@ class Bench:
                 trial=trial.id, board="dk1", staged=trial.staged, aim=aim, trigger=trigger, struck=operation.site if inside else None,
                 after=None if inside else operation.site, kind=operation.kind if inside else None, progress=progress if inside else 0.0,
                 latency_s=LATENCY_S, into_phase_s=fell_s, verdict=Verdict.PASS, outcome=Outcome.RESUMED,
+                behind_s=None if inside else fell_s - self._starts[index] - operation.duration_s,
             )
         )
 
@@ -105,6 +107,16 @@ def rounds(plan: AimedPlan, bench: Bench) -> Iterator[tuple[tuple[Trial, ...], t
         shots += made
         number += 1
         yield trials, made
+
+
+def cuts_until_everywhere(plan: AimedPlan, bench: Bench) -> int | None:
+    """How many cuts it takes to cut every operation inside and at a boundary; None when the budget does not suffice."""
+    shots: list[Shot] = []
+    for _, made in rounds(plan, bench):
+        shots += made
+        if all(coverage(bench.known, shots).share_at(place) == 1.0 for place in CutPlace):
+            return len(shots)
+    return None
 
 
 def cuts_until(share: float, plan: AimedPlan, bench: Bench) -> int | None:

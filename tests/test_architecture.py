@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "rig"
 ROWS = (
     {"errors"},
     {"product", "fault"},
+    {"upkeep"},
     {"model"},
-    {"ports", "scenario", "formats", "gates", "practices", "coverage"},
+    {"ports", "scenario", "formats", "gates", "practices", "coverage", "wear"},
     {"journal", "drivers", "virtual"},
     {"config", "plan", "bench", "inject", "ota", "images", "judge", "accept", "store"},
     {"run", "report", "doctor"},

@@ -40,6 +40,20 @@ def test_every_operation_of_marking_and_confirming_is_struck(tmp_path: Path) -> 
     assert any(trial.staged for trial in campaign.plan.trials)
 
 
+def test_every_operation_of_marking_and_confirming_is_struck_inside_and_at_a_boundary(tmp_path: Path) -> None:
+    both = ["inside", "boundary"]
+    scenario = scenario_file(tmp_path, faults=aimed(phases=["mark", "confirm"], places=both), trials=60)
+    judgements = run_campaign(tmp_path, scenario, boards_file(tmp_path, only="nrf52840"))
+    assert {judgement.verdict for judgement in judgements} == {Verdict.PASS}
+    progress = Rounds(Campaign.open(tmp_path / "campaign")).progress(0)
+    cells = [cell for cell in coverage(progress.known, progress.shots).cells() if cell.phase in ("mark", "confirm")]
+    assert [(cell.phase, cell.inside, cell.at_boundary) for cell in cells] == [("mark", 5, 5), ("confirm", 1, 1)]
+    assert len(judgements) < 60, "it ends when everything has been struck"
+    shown = rig("coverage", "campaign", folder=tmp_path).stdout
+    assert re.search(r"mark +status +5 +5 +5 +5 +5  -; -", shown), shown
+    assert re.search(r"install +erase +\d+ +0 +0 +0 +0  \d+, .*; \d+, ", shown), "what is missing is named: the installation has not been aimed at"
+
+
 def test_one_job_and_two_plan_the_same_rounds_and_an_interrupted_campaign_goes_on(tmp_path: Path) -> None:
     boards = boards_file(tmp_path)
     scenario = scenario_file(tmp_path, faults=aimed(plan="adaptive", phases=["mark"], round=6), trials=36)

@@ -186,6 +186,12 @@ def test_a_programme_that_the_bench_cannot_perform_is_refused_with_its_place(
         ({"power_cut": {**INSTALL, "aim": {"plan": "every"}, "off_ms": 300}}, "not both"),
         ({"power_cut": {"aim": {"plan": "every"}, "off_ms": {"uniform": [1, 2]}}}, "off_ms one number"),
         ({"power_cut": {"aim": {"plan": "list"}, "off_ms": 300}}, "numbers belong together"),
+        ({"power_cut": {"aim": {"plan": "adaptive", "places": ["boundary"]}, "off_ms": 300}}, "goes with the plans every and list"),
+        (
+            {"programme": {"faults": [{"power_cut": {"aim": {"plan": "every"}, "off_ms": 300}}] * 2}},
+            "an earlier one is already",
+        ),
+        ({"power_cut": {"aim": {"plan": "every", "places": ["inside", "inside"]}, "off_ms": 300}}, "names a place twice"),
         ({"power_cut": {"trigger": {"time": "start", "after": 1}, "off_ms": 300}}, "no earlier fault"),
         ({"interference": {**UPLOAD, "for_ms": 10}}, "say one of kind"),
         ({"bit_flips": {**UPLOAD, "place": "settings"}}, "no settings to flip bits in"),

@@ -43,9 +43,8 @@ def verdicts(campaign: Campaign) -> dict[str, Verdict]:
 
 
 def run(campaign: Campaign, *, jobs: int = 2) -> CampaignRun:
-    with Session(campaign) as session:
-        with CampaignRun(session=session, jobs=jobs, progress=lambda _judgement: None) as going:
-            going.run()
+    with Session(campaign) as session, CampaignRun(session=session, jobs=jobs, progress=lambda _judgement: None) as going:
+        going.run()
     return going
 
 

@@ -23,7 +23,11 @@ from rig.run.campaign import CampaignRun
 from rig.run.prepare import create_campaign, plan_trials
 from rig.run.progress import Progress
 from rig.run.rounds import run_in_rounds
+from rig.run.wear import check_wear
 from rig.store import Campaign, Session
+
+_REPORTS = Path("reports")
+"""Where campaigns lie unless `--out` says otherwise."""
 
 _SCENARIOS = click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO…")
 _BOARDS = click.option("--boards", default="boards.yaml", show_default=True, metavar="FILE", help="The boards file.")
@@ -49,7 +53,9 @@ def check(scenarios: tuple[str, ...], boards: str, product: str | None) -> None:
     if scenarios:
         configuration = config.load(boards, scenarios, product=product)
         with tempfile.TemporaryDirectory(prefix="rig-images-") as folder:
-            plan_trials(configuration, Path(folder), seed=None, trials=1)
+            is_limited = any(board.wear is not None for board in configuration.boards.boards)
+            dealt = plan_trials(configuration, Path(folder), seed=None, trials=None if is_limited else 1)
+        check_wear(configuration, dealt, _REPORTS)
         number = len(configuration.boards.boards)
         click.echo(f"{boards}: {number} boards; {len(configuration.scenarios)} scenarios: all is well")
         _tell_left_out(configuration.left_out)
@@ -89,6 +95,7 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="rig-images-") as folder:
         configuration = config.load(boards, scenarios, product=product)
         dealt = plan_trials(configuration, Path(folder), seed=seed, trials=trials)
+    check_wear(configuration, dealt, _REPORTS)
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for trial in dealt.trials:
         row = counts.setdefault((trial.scenario, trial.stratum), {})
@@ -134,7 +141,7 @@ def run(
     """
     if out is None:
         name = Path(scenarios[0]).stem + ("" if len(scenarios) == 1 else f"-and-{len(scenarios) - 1}-more")
-        out = Path("reports") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+        out = _REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
     _execute(_create(scenarios, boards, out, product=product, seed=seed, trials=trials, clock=clock), jobs)
 
 

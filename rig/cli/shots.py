@@ -11,11 +11,11 @@ import click
 
 from rig import config
 from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD, EXIT_RIG
-from rig.coverage import Coverage, coverage
+from rig.coverage import Coverage, Known, Shot, coverage, cuts_until
 from rig.drivers import CLOCKS_OF_BENCH
 from rig.errors import ConfigError
-from rig.model import Aim, Judgement, Verdict
-from rig.plan import Aiming, next_aims
+from rig.model import Aim, CutPlace, Judgement, Verdict
+from rig.plan import Aiming, next_aims, targets
 from rig.run import again
 from rig.run.rounds import Rounds
 from rig.run.shrink import Shrinking, describe, describe_operation
@@ -23,7 +23,9 @@ from rig.store import Campaign, Session
 
 _DIR = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 _TRIAL = click.argument("trial", metavar="TRIAL")
-_NUMBERS_SHOWN = 12
+_RUNS_SHOWN = 8
+_SHARES = (0.5, 0.9, 1.0)
+"""Of the operations of a plan: `rig coverage` tells how many cuts it took to strike them."""
 _NEXT = 5
 
 
@@ -112,7 +114,7 @@ def shrink(directory: Path, trial: str) -> None:
 @click.command(name="coverage", short_help="Show which flash operations cuts have struck.")
 @_DIR
 def coverage_(directory: Path) -> None:
-    """Show by phase and by kind which flash operations are known, were aimed at, were struck, and never; and what comes next.
+    """Show by phase and by kind which flash operations are known, aimed at, struck inside, cut at a boundary, and which never; what is next.
 
     Only campaigns with aimed cuts (`aim` in the scenario) learn the operations of an update.
 
@@ -127,6 +129,7 @@ def coverage_(directory: Path) -> None:
         progress = rounds.progress(index)
         click.echo(f"{aimed.scenario} on {aimed.soc}: {progress.planned} of at most {aimed.budget} trials in {len(campaign.rounds)} rounds")
         _show(coverage(progress.known, progress.shots))
+        _show_pace(targets(aimed, progress.known), progress.shots)
         for board, lead in Aiming(progress.known, progress.shots).leads().items():
             click.echo(f"  {board}: {lead.mean_s * 1e3:.3f} ms from command to effect, ± {lead.spread_s * 1e6:.0f} µs")
         if following := next_aims(aimed, progress, _NEXT):
@@ -137,16 +140,39 @@ def _show(found: Coverage) -> None:
     if found.share is None:
         click.echo("  no operation is known yet")
         return
-    click.echo(f"  {'phase':12} {'kind':8} {'known':>6} {'aimed':>6} {'hit':>6} {'edges':>6}  never hit")
+    click.echo(f"  {'phase':12} {'kind':8} {'known':>6} {'aimed':>6} {'hit':>6} {'inside':>6} {'edges':>6}  never inside; never at a boundary")
     for cell in found.cells():
         phase = cell.phase.value + (f" #{cell.occurrence}" if cell.occurrence > 1 else "")
-        never = ", ".join(map(str, cell.never[:_NUMBERS_SHOWN])) + (", …" if len(cell.never) > _NUMBERS_SHOWN else "")
-        click.echo(f"  {phase:12} {cell.kind:8} {cell.known:6} {cell.aimed:6} {cell.hit:6} {cell.at_boundary:6}  {never or '-'}")
-    click.echo(f"  {found.share:.1%} of {len(found.known)} operations hit")
+        counts = f"{cell.known:6} {cell.aimed:6} {cell.hit:6} {cell.inside:6} {cell.at_boundary:6}"
+        click.echo(f"  {phase:12} {cell.kind:8} {counts}  {_runs(cell.never_inside)}; {_runs(cell.never_at_boundary)}")
+    inside, at_boundary = found.share_at(CutPlace.INSIDE), found.share_at(CutPlace.BOUNDARY)
+    click.echo(f"  {found.share:.1%} of {len(found.known)} operations hit; {inside:.1%} inside, {at_boundary:.1%} at a boundary")
+
+
+def _show_pace(wanted: Sequence[Known], shots: Sequence[Shot]) -> None:
+    """How many cuts it took to strike parts of what the plan may aim at."""
+    if not wanted or not shots:
+        return
+    paces = [(f"{share:.0%}", cuts_until(share, wanted, shots)) for share in _SHARES]
+    reached = ", ".join(f"{share} after {cuts} cuts" for share, cuts in paces if cuts is not None)
+    click.echo(f"  of the {len(wanted)} operations of this plan were struck: {reached or 'fewer than half'} ({len(shots)} cuts in all)")
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Numbers in ascending order with runs drawn together: "3, 5-9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    shown = ", ".join("-".join(map(str, run)) for run in runs[:_RUNS_SHOWN])
+    return (shown + (", …" if len(runs) > _RUNS_SHOWN else "")) or "-"
 
 
 def _short(aim: Aim) -> str:
-    return f"{aim.phase} {aim.number} ({aim.kind}, {aim.drawn})"
+    where = f"boundary at {aim.inside:.0%}, " if aim.place is CutPlace.BOUNDARY else ""
+    return f"{aim.phase} {aim.number} ({aim.kind}, {where}{aim.drawn})"
 
 
 COMMANDS = (replay, shrink, coverage_)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from rig.config.problems import Checked, checked, suggestion
@@ -24,7 +24,7 @@ from rig.config.yaml_source import Document, Node, key_path, merged
 from rig.drivers import MODEL_CHECKS, resolve
 from rig.errors import ConfigError
 from rig.formats.soc import PAGE_SIZE, SOCS
-from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol, RecoveryPolicy, Region, Rung
+from rig.model import Board, ConsoleSignals, InstrumentSpec, MemoryMap, Protocol, RecoveryPolicy, Region, Rung, WearBudget
 
 _WHOLE = frozenset({"memory"})
 _SELECTORS = ("driver", "class")
@@ -47,12 +47,24 @@ of its output where it has several."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class WearPlace:
+    """The key of a board's budget and where it stands, counting from 1, with the line quoted."""
+
+    key: str
+    line: int
+    column: int
+    excerpt: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class BoardsFile:
     """A boards file that has been checked.  `bench` names the bench's driver; ``lab`` means that nothing has to be built."""
 
     file: str
     bench: InstrumentSpec
     boards: tuple[Board, ...]
+    wear_places: Mapping[str, WearPlace] = field(default_factory=dict)
+    """Where the file says how much the flash of a board may wear, by board; only those that have a budget."""
 
 
 # ------------------------------------------------------------------------------------------------------- memory presets
@@ -127,7 +139,20 @@ def read_boards(document: Document) -> BoardsFile | None:
         _check_enclosure(top.model.bench, document.root, nodes, document)
     if document.problems or bench is None:
         return None
-    return BoardsFile(file=document.file, bench=bench, boards=tuple(_inside(top.model.bench, board) for board in boards))
+    return BoardsFile(
+        file=document.file,
+        bench=bench,
+        boards=tuple(_inside(top.model.bench, board) for board in boards),
+        wear_places=dict(_wear_places(nodes, document)),
+    )
+
+
+def _wear_places(nodes: list[Node], document: Document) -> Iterator[tuple[str, WearPlace]]:
+    for node in nodes:
+        name, erases = _text(node, "name"), node.at_loc(("wear", "erases"))
+        if name is not None and erases is not None:
+            at = erases.key_at or erases.at
+            yield name.value, WearPlace(key=key_path(erases.loc), line=at.line + 1, column=at.column + 1, excerpt=document.excerpt(at))
 
 
 def _entries(root: Node) -> Iterator[Node]:
@@ -177,6 +202,7 @@ def _board(entry: BoardEntry) -> Board:
         production=entry.production,
         sacrificial=entry.sacrificial,
         recovery=RecoveryPolicy(**dict(entry.recovery)),
+        wear=WearBudget(erases=entry.wear.erases) if entry.wear else None,
         model=entry.model,
     )
 

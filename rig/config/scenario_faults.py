@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,7 +81,13 @@ def _power_cut(fault: schema.PowerCut, plain: FaultTemplate) -> FaultTemplate:
     if aim is None:
         return repeated
     aimed = AimTemplate(
-        plan=aim.plan, phases=aim.phases, kinds=aim.kinds, numbers=aim.numbers, random_share=aim.random_share, round_size=aim.round
+        plan=aim.plan,
+        phases=aim.phases,
+        kinds=aim.kinds,
+        numbers=aim.numbers,
+        random_share=aim.random_share,
+        round_size=aim.round,
+        places=aim.places,
     )
     return replace(repeated, aim=aimed)
 
@@ -202,7 +208,7 @@ def contradictions(entries: tuple[Any, ...], *, limits: Limits | None, protocol:
             place = (*above, _kind_of(single).value)
             yield from _single(place, _template(single), limits, protocol)
             if isinstance(entry, schema.ProgrammeEntry):
-                yield from _in_programme(place, _template(single), number)
+                yield from _in_programme(place, singles, number)
             elif _template(single).trigger.after:
                 yield Found(place=(*place, "trigger", "after"), reason="there is no earlier fault: this one stands alone")
 
@@ -226,9 +232,11 @@ def _single(place: tuple[str | int, ...], fault: FaultTemplate, limits: Limits |
         yield Found(place=(*place, "trigger", "phase"), reason=reason, hint=hint)
 
 
-def _in_programme(place: tuple[str | int, ...], fault: FaultTemplate, number: int) -> Iterator[Found]:
-    if fault.aim is not None:
-        yield Found(place=(*place, "aim"), reason="an aimed cut stands alone, so that its hits can be counted", hint="give it a trigger")
+def _in_programme(place: tuple[str | int, ...], singles: Sequence[Any], number: int) -> Iterator[Found]:
+    fault, *earlier = (_template(single) for single in (singles[number], *singles[:number]))
+    if fault.aim is not None and any(other.aim is not None for other in earlier):
+        reason = "one cut of a programme is aimed, so that its hits can be counted, and an earlier one is already"
+        yield Found(place=(*place, "aim"), reason=reason, hint="give it a trigger; `after` lets it follow the aimed one")
     if fault.trigger.after > number:
         reason = f"fault {fault.trigger.after} does not come before this one, which is number {number + 1}"
         yield Found(place=(*place, "trigger", "after"), reason=reason)

@@ -60,6 +60,8 @@ class VirtualBench(Strict):
     """Builds the boards of this file in memory; their `model:` says how."""
     seed: Seed = 1
     """Tells this bench from another: all chance on it comes from this and from the seed of the trial, 0 to 2^63 - 1."""
+    supply_jitter_us: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """How much the time that supplies take to switch varies: standard deviation in microseconds, 0 to 10000."""
     enclosure: Enclosure | None = None
     """What shields the radio of this bench, in words that go into every record; interferer and attenuator need it."""
     interferer: RadioTestInterferer | None = None
@@ -305,6 +307,13 @@ class Recovery(Strict):
     """INCONCLUSIVE trials in a row after which the ladder is climbed as after a lost one, 1 to 100; never when left out."""
 
 
+class Wear(Strict):
+    """What the board's flash may be put through."""
+
+    erases: Annotated[int, Field(ge=1, le=10_000_000)]
+    """How often a page may be erased, over all campaigns under one reports folder, 1 to 10000000; the nRF52 series stands 10000."""
+
+
 class BoardEntry(Strict):
     """One board and its wiring."""
 
@@ -342,6 +351,8 @@ class BoardEntry(Strict):
     """Whether this is a unit as it is delivered: the rig only looks at it, and never writes to it; false when left out."""
     sacrificial: bool = False
     """Whether the board may be destroyed; false when left out."""
+    wear: Wear | None = None
+    """What its flash may be put through; a campaign that may exceed it is refused.  Without it nothing is counted and nothing refused."""
     recovery: Recovery = Recovery()
     """What the rig does by itself after a trial that it lost on this board."""
     model: Annotated[dict[str, Any], Field(default_factory=dict)]

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from rig.config.schema_draws import CountDraw, DelayDraw, DurationDraw
 from rig.config.schema_parts import Pattern, Share, Strict
 from rig.fault import Edge
-from rig.model import FaultKind, FlashPlace, InterferenceKind, OperationKind, Phase, PointPlan
+from rig.model import CutPlace, FaultKind, FlashPlace, InterferenceKind, OperationKind, Phase, PointPlan
 
 _LINK_EVENTS = ("connected", "subscribed", "lost")
 _SIGNS = ("current", "gpio")
@@ -120,6 +120,8 @@ class Aim(Strict):
     """erase, write, and status (a trailer of MCUboot, a settings page of Secure DFU); all when left out."""
     numbers: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """With `list`: operations by number, counted from 1 in their phase."""
+    places: Annotated[tuple[CutPlace, ...], Field(min_length=1, max_length=2)] = (CutPlace.INSIDE,)
+    """With `every` and `list`: where each operation is to be cut, inside, boundary, or both; inside when left out."""
     random_share: Share = 0.05
     """Share of the cuts, 0 to 1, that fall anywhere."""
     round: Annotated[int, Field(ge=1, le=10_000)] = 48
@@ -130,6 +132,11 @@ class Aim(Strict):
         if (self.plan is PointPlan.LIST) != bool(self.numbers):
             at = "plan" if self.plan is PointPlan.LIST else "numbers"
             raise PydanticCustomError("aim", "the plan list and numbers belong together", {"at": at})
+        if self.plan not in (PointPlan.EVERY, PointPlan.LIST) and self.places != (CutPlace.INSIDE,):
+            reason = "goes with the plans every and list: random and adaptive choose by themselves where in an operation they cut"
+            raise PydanticCustomError("aim", reason, {"at": "places"})
+        if len(set(self.places)) < len(self.places):
+            raise PydanticCustomError("aim", "names a place twice", {"at": "places"})
         return self
 
 

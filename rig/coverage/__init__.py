@@ -5,7 +5,23 @@ operation that the measured fall of the supply struck, not to the one that was a
 """
 
 from rig.coverage.known import Known, Reference, Site, known_operations, locate, purpose
+from rig.coverage.places import following, recognised
 from rig.coverage.shots import Shot, shot_of
-from rig.coverage.table import Cell, Coverage, coverage
+from rig.coverage.table import Cell, Coverage, coverage, cuts_until
 
-__all__ = ["Cell", "Coverage", "Known", "Reference", "Shot", "Site", "coverage", "known_operations", "locate", "purpose", "shot_of"]
+__all__ = [
+    "Cell",
+    "Coverage",
+    "Known",
+    "Reference",
+    "Shot",
+    "Site",
+    "coverage",
+    "cuts_until",
+    "following",
+    "known_operations",
+    "locate",
+    "purpose",
+    "recognised",
+    "shot_of",
+]

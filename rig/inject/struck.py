@@ -10,7 +10,7 @@ from rig.model import Json
 def struck(means: Means, command_s: float) -> dict[str, Json]:
     """What the counter says of a cut commanded at `command_s`: the operation that was going on, or the one before the gap it fell into.
 
-    `progress` None is such a gap.  Empty when nobody sees operations, or the processor never lost its power.
+    `progress` None is such a gap, and `behind_s` how long ago the operation had ended then.  Empty when nobody sees operations, or the processor never lost its power.
     """
     counter = means.counter
     failed_s = counter.power_failed_s() if counter else None
@@ -27,4 +27,6 @@ def struck(means: Means, command_s: float) -> dict[str, Json]:
         if operation.progress < 1:
             kind = purpose(erase=operation.erase, address=operation.address, words=operation.words, memory=means.memory)
             place |= {"kind": kind.value, "address": operation.address, "progress": operation.progress}
+        else:
+            place |= {"address": operation.address, "behind_s": round(failed_s - operation.started_s - operation.duration_s, 9)}
     return {"struck": place, "failed_after_s": failed_s - command_s, "failed_t_ns": means.journal.t_ns(failed_s)}

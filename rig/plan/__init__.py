@@ -2,6 +2,6 @@
 
 from rig.plan.aiming import Aiming
 from rig.plan.deal import Dealt, plan
-from rig.plan.rounds import Progress, next_aims, next_round
+from rig.plan.rounds import Progress, next_aims, next_round, targets
 
-__all__ = ["Aiming", "Dealt", "Progress", "next_aims", "next_round", "plan"]
+__all__ = ["Aiming", "Dealt", "Progress", "next_aims", "next_round", "plan", "targets"]

@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rig.coverage import Known, Shot, Site
-from rig.model import OperationKind, Phase, Trigger, TriggerKind
+from rig.coverage import Known, Shot, Site, following, recognised
+from rig.model import CutPlace, OperationKind, Phase, Trigger, TriggerKind
 
 _PRIOR_S, _PRIOR_SPREAD_S = 4e-3, 2e-3
 """From the command to a processor without power, before anything has been learnt: 10 µF at some milliamperes."""
@@ -74,18 +74,14 @@ class Aiming:
         self._timelines: dict[tuple[Phase, int, bool], list[float]] = {}
         self._summaries: dict[tuple[object, ...], Lead | None] = {}
         for shot in shots:
-            self._learn(shot)
+            self._learn(recognised(self._by_site, shot))
 
     def _learn(self, shot: Shot) -> None:
         """Take in how long after its trigger's offset the cut has fallen, on the time line of an undisturbed update."""
         if shot.aim is None:
             return
         aim = Site(phase=shot.aim.phase, occurrence=shot.aim.occurrence, number=shot.aim.number)
-        struck = self._by_site.get(shot.struck) if shot.struck else None
-        if struck is not None and (struck.site.phase, struck.site.occurrence) == (aim.phase, aim.occurrence):
-            fell_s: float | None = struck.start_s(staged=shot.staged) + struck.duration_s * shot.progress
-        else:
-            fell_s = shot.into_phase_s
+        fell_s = self._fell_s(shot, aim)
         target = self._by_site.get(aim)
         anchor_s = self._anchor_s(shot.trigger, target, staged=shot.staged) if target is not None else None
         if fell_s is None or anchor_s is None:
@@ -93,6 +89,16 @@ class Aiming:
         lead_s = fell_s - anchor_s - shot.trigger.offset_s
         for key in _keys(shot.board, aim, shot.aim.kind, staged=shot.staged):
             self._leads.setdefault(key, []).append(lead_s)
+
+    def _fell_s(self, shot: Shot, aim: Site) -> float | None:
+        """When the cut fell, counted from the phase that was aimed at, as if the update had been an undisturbed one until then."""
+        met = shot.struck or shot.after
+        operation = self._by_site.get(met) if met is not None and (met.phase, met.occurrence) == (aim.phase, aim.occurrence) else None
+        if operation is not None and shot.struck is not None:
+            return operation.start_s(staged=shot.staged) + operation.duration_s * shot.progress
+        if operation is not None and shot.behind_s is not None:
+            return operation.start_s(staged=shot.staged) + operation.duration_s + shot.behind_s
+        return shot.into_phase_s
 
     def _anchor_s(self, trigger: Trigger, target: Known, *, staged: bool) -> float | None:
         """When what `trigger` waits for usually happens, counted from the phase of `target`; None for other triggers than a plan's."""
@@ -128,10 +134,13 @@ class Aiming:
         boards = sorted(str(key[0]) for key in self._leads if len(key) == 1)
         return {board: lead for board in boards if (lead := self._learnt((board,))) is not None}
 
-    def at(self, board: str, target: Known, inside: float, *, staged: bool) -> Plan:
-        """How to strike `target` on `board` when the share `inside` of it has been done."""
+    def at(self, board: str, target: Known, inside: float, *, staged: bool, place: CutPlace = CutPlace.INSIDE) -> Plan:
+        """How to strike `target` on `board` when the share `inside` of it has been done; 1 at a BOUNDARY: half way to the next one."""
         lead = self.lead(board, target, staged=staged)
-        wanted_s = target.start_s(staged=staged) + inside * target.duration_s - lead.mean_s
+        falls_s = target.start_s(staged=staged) + inside * target.duration_s
+        if place is CutPlace.BOUNDARY and inside >= 1:
+            falls_s += self._pause_behind_s(target, staged=staged) / 2
+        wanted_s = falls_s - lead.mean_s
         anchor = self._anchor(target, wanted_s - _MARGIN * lead.spread_s, staged=staged)
         site = target.site
         begin_s = target.anchor_s(anchor, staged=staged) if anchor is not None else 0.0
@@ -143,10 +152,17 @@ class Aiming:
             offset_s=round(max(0.0, wanted_s - begin_s), 6),
         )
         fall = _Fall(
-            at_s=target.start_s(staged=staged) + inside * target.duration_s + max(0.0, begin_s - wanted_s),
+            at_s=falls_s + max(0.0, begin_s - wanted_s),
             spread_s=math.hypot(lead.spread_s, target.spread_s(anchor, staged=staged)),
         )
         return Plan(target=target, inside=inside, trigger=trigger, reach=self._reach(target, fall, staged=staged))
+
+    def _pause_behind_s(self, target: Known, *, staged: bool) -> float:
+        """How long after the end of `target` the next operation of its phase usually begins; 0 where there is none."""
+        beside = following(self._by_site, target.site)
+        if beside is None:
+            return 0.0
+        return max(0.0, beside.start_s(staged=staged) - target.start_s(staged=staged) - target.duration_s)
 
     def _reach(self, target: Known, fall: _Fall, *, staged: bool) -> Mapping[Site, float]:
         """The operations that a cut may strike, each with its probability: outwards from its target until nothing is likely any more."""

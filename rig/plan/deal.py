@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from rig.model import AimedPlan, Board, Fault, ImageSet, Protocol, Trial, Trigger, TriggerKind
 from rig.plan import draw
 from rig.plan.staging import share_when_aimed, takes_part
-from rig.scenario import AimTemplate, FaultShare, FaultTemplate, Fixed, Scenario
+from rig.scenario import FaultShare, FaultTemplate, Fixed, Scenario
 
 _LARGEST_CHUNK = {Protocol.SMP: 2475, Protocol.SECURE_DFU: 4096}
 """Bytes.  No SMP server of the boards in use takes more per request, and Secure DFU confirms objects of one page, so every image
@@ -99,30 +99,44 @@ class _Deck:
             socs = list(dict.fromkeys(board.soc for board in self._boards))
             for number, soc in enumerate(socs):
                 part = budget // len(socs) + (number < budget % len(socs))
-                found.append(self._aimed(share.programme[0], share.aim, soc=soc, budget=part, index=index))
+                found.append(self._aimed(share, soc=soc, budget=part, index=index))
         return found
 
-    def _aimed(self, template: FaultTemplate, aim: AimTemplate, *, soc: str, budget: int, index: int) -> AimedPlan:
+    def _aimed(self, share: FaultShare, *, soc: str, budget: int, index: int) -> AimedPlan:
         scenario = self._scenario
+        position, template, aim = next((number, fault, fault.aim) for number, fault in enumerate(share.programme) if fault.aim is not None)
+        others = [fault for number, fault in enumerate(share.programme) if number != position]
         boards = [board for board in self._boards if board.soc == soc]
+        seed = f"{self._seed}/{scenario.name}/{index}/{soc}"
+        templates = tuple(self._control(board, seed=0, staged=False, again=True) for board in boards)
+        needs_upload = any(_waits_for_an_upload(other, scenario.protocol) for other in others)
         assert isinstance(template.off_s, Fixed)  # the configuration insists on it where a cut is aimed
         assert template.off_s.value != "all"
         return AimedPlan(
             scenario=scenario.name,
             soc=soc,
-            templates=tuple(self._control(board, seed=0, staged=False, again=True) for board in boards),
+            templates=templates,
             cut=Fault(trigger=Trigger(kind=TriggerKind.PHASE), off_s=float(template.off_s.value)),
             plan=aim.plan,
             budget=budget,
-            seed=random.Random(f"{self._seed}/{scenario.name}/{index}/{soc}").getrandbits(48),
+            seed=random.Random(seed).getrandbits(48),
             phases=aim.phases,
             kinds=aim.kinds,
             numbers=aim.numbers,
             random_share=aim.random_share,
             round_size=aim.round_size,
-            staged=share_when_aimed(scenario),
+            staged=0.0 if needs_upload else share_when_aimed(scenario),
             again=scenario.again,
+            places=aim.places,
+            beside=self._beside(others, templates[0].new.size, budget, random.Random(f"{seed}/beside")),
+            position=position,
         )
+
+    def _beside(self, others: Sequence[FaultTemplate], size: int, budget: int, rng: random.Random) -> tuple[tuple[Fault, ...], ...]:
+        """What goes along with the aimed cuts: a programme for each trial, or only one where nothing in it is drawn."""
+        chunk = _LARGEST_CHUNK[self._scenario.protocol]
+        programmes = [tuple(draw.fault(template, size, chunk, rng=rng, turn=turn) for template in others) for turn in range(budget)]
+        return tuple(programmes if any(programme != programmes[0] for programme in programmes) else programmes[:1]) if others else ()
 
     def _control(self, board: Board, *, seed: int, staged: bool, again: bool) -> Trial:
         """A trial without a name and without a fault."""
@@ -167,6 +181,11 @@ def _can_be_staged(share: FaultShare, protocol: Protocol) -> bool:
     """Whether the trial makes sense without an upload: nothing of its first trigger may wait for one."""
     if not share.programme:
         return True
-    trigger = share.programme[0].trigger
+    return not _waits_for_an_upload(share.programme[0], protocol)
+
+
+def _waits_for_an_upload(template: FaultTemplate, protocol: Protocol) -> bool:
+    """Whether the fault may belong to what a staged trial leaves out: not one that follows another fault, or waits for a later phase."""
+    trigger = template.trigger
     in_time = trigger.phase is not None and takes_part(protocol, trigger.phase)
-    return in_time and trigger.kind not in (TriggerKind.CHUNK, TriggerKind.BYTE)
+    return not trigger.after and (not in_time or trigger.kind in (TriggerKind.CHUNK, TriggerKind.BYTE))

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from rig.coverage import Known, Shot, Site, coverage
-from rig.model import Aim, AimedPlan, PointPlan, Trial, Verdict
+from rig.coverage import Known, Shot, Site, coverage, following, recognised
+from rig.model import Aim, AimedPlan, CutPlace, PointPlan, Trial, Verdict
 from rig.plan.aiming import Aiming
 from rig.plan.staging import takes_part
 
@@ -29,7 +29,11 @@ _INSIDE = (0.5, 0.04, 0.96)
 _REVISIT = 1e-3
 """What striking an operation again is worth, against striking one for the first time."""
 _TRIES = 40
-"""Cuts at one operation after which a plan that goes through all of them gives it up."""
+"""Cuts at one place of an operation after which a plan that goes through all of them gives it up."""
+_TRIES_BETWEEN = 2
+"""Cuts between two operations after which each of them is aimed at by itself."""
+_EDGES = (0.95, 0.05)
+"""Where in an operation its own boundaries lie."""
 _LEAST = 1e-3
 """An operation that is struck less often than this is not worth more for it."""
 _SURE = 0.999
@@ -54,7 +58,7 @@ def next_round(aimed: AimedPlan, progress: Progress, number: int) -> tuple[Trial
         return ()
     if number == 0:
         return _references(aimed)[:left]
-    candidates = _candidates(aimed, progress.known)
+    candidates = targets(aimed, progress.known)
     if not candidates:
         return ()
     return _Round(aimed, progress, candidates, number).trials(min(left, _CALIBRATION if number == 1 else aimed.round_size))
@@ -71,7 +75,8 @@ def _references(aimed: AimedPlan) -> tuple[Trial, ...]:
     )
 
 
-def _candidates(aimed: AimedPlan, known: Sequence[Known]) -> list[Known]:
+def targets(aimed: AimedPlan, known: Sequence[Known]) -> list[Known]:
+    """Those of the known operations that the plan may aim at."""
     return [
         operation
         for operation in known
@@ -86,16 +91,20 @@ class _Choice:
     target: Known
     inside: float
     drawn: str
+    place: CutPlace = CutPlace.INSIDE
 
 
 class _Round:
     """One round while it is planned."""
 
     def __init__(self, aimed: AimedPlan, progress: Progress, candidates: list[Known], number: int) -> None:
-        self._aimed, self._candidates, self._shots = aimed, candidates, progress.shots
+        known = {operation.site: operation for operation in progress.known}
+        self._aimed, self._candidates = aimed, candidates
+        self._shots = [recognised(known, shot) for shot in progress.shots]
         self._rng = random.Random(f"{aimed.seed}/{number}")
         self._aiming = Aiming(progress.known, progress.shots)
-        self._hits = coverage(candidates, progress.shots).hits
+        self._coverage = coverage(progress.known, progress.shots)
+        self._hits = self._coverage.hits
         self._planned: Counter[Site] = Counter()
         self._turn = progress.planned
         self._board = aimed.templates[0].board
@@ -112,11 +121,39 @@ class _Round:
 
     # ------------------------------------------------------------------------------------------------------- the plans
     def _missing(self, count: int) -> list[_Choice]:
-        """Operations that no cut has struck yet, those first that have been aimed at least; a few tries in vain are enough."""
-        tried = coverage(self._candidates, self._shots).aimed
-        missing = [known for known in self._candidates if not self._hits[known.site] and tried[known.site] < _TRIES]
-        missing.sort(key=lambda known: tried[known.site])  # stable: in the order of the update
-        return [_Choice(target=known, inside=0.5, drawn="coverage") for known in missing[:count]]
+        """Places that no cut has struck yet, those first that have been aimed at least; a few tries in vain are enough."""
+        found: list[tuple[int, _Choice]] = []
+        if CutPlace.BOUNDARY in self._aimed.places:
+            found += self._missing_boundaries()
+        if CutPlace.INSIDE in self._aimed.places:
+            tried = self._coverage.tried[CutPlace.INSIDE]
+            found += [
+                (tried[known.site], _Choice(target=known, inside=0.5, drawn="coverage")) for known in self._left_to_do(CutPlace.INSIDE)
+            ]
+        found.sort(key=lambda entry: entry[0])  # stable: boundaries first, in the order of the update
+        return [choice for _, choice in found[:count]]
+
+    def _left_to_do(self, place: CutPlace) -> list[Known]:
+        done, tried = self._coverage.done[place], self._coverage.tried[place]
+        return [known for known in self._candidates if not done[known.site] and tried[known.site] < _TRIES]
+
+    def _missing_boundaries(self) -> list[tuple[int, _Choice]]:
+        """Cuts at boundaries with the tries before: one between two operations where both lack one, else near the end or the beginning."""
+        tried = self._coverage.tried[CutPlace.BOUNDARY]
+        left = {known.site: known for known in self._left_to_do(CutPlace.BOUNDARY)}
+        found, served = [], set()
+        for site, known in left.items():
+            if site in served:
+                continue
+            beside = following(left, site)
+            tries = tried[site]
+            if beside is not None and max(tries, tried[beside.site]) < _TRIES_BETWEEN:
+                served.add(beside.site)
+                inside = 1.0
+            else:
+                inside = _EDGES[tries % len(_EDGES)]
+            found.append((tries, _Choice(target=known, inside=inside, drawn="coverage", place=CutPlace.BOUNDARY)))
+        return found
 
     def _random(self, count: int) -> list[_Choice]:
         return [self._any() for _ in range(count)]
@@ -172,7 +209,12 @@ class _Round:
         places = [known.site for known in self._candidates]
         index = {site: number for number, site in enumerate(places)}
         fallen = sorted(
-            ((index[shot.struck] + shot.progress, shot) for shot in self._shots if shot.struck in index), key=lambda entry: entry[0]
+            (
+                (index[shot.struck] + shot.progress, shot)
+                for shot in self._shots
+                if shot.struck in index and shot.verdict in (Verdict.PASS, Verdict.FAIL)
+            ),
+            key=lambda entry: entry[0],
         )
         found = [
             ((Verdict.FAIL in (one.verdict, other.verdict), high - low), self._between(low, high))
@@ -198,20 +240,30 @@ class _Round:
     def _trial(self, choice: _Choice) -> Trial:
         aimed = self._aimed
         template = aimed.templates[self._turn % len(aimed.templates)]
+        beside = aimed.beside[self._turn % len(aimed.beside)] if aimed.beside else ()
         self._turn += 1
         site = choice.target.site
         draws = random.Random(self._rng.getrandbits(64))
         staged = takes_part(template.protocol, site.phase) and draws.random() < aimed.staged
-        plan = self._aiming.at(template.board, choice.target, choice.inside, staged=staged)
+        plan = self._aiming.at(template.board, choice.target, choice.inside, staged=staged, place=choice.place)
         aim = Aim(
-            phase=site.phase, occurrence=site.occurrence, number=site.number, kind=choice.target.kind, inside=choice.inside, drawn=choice.drawn
+            phase=site.phase,
+            occurrence=site.occurrence,
+            number=site.number,
+            kind=choice.target.kind,
+            inside=choice.inside,
+            drawn=choice.drawn,
+            place=choice.place,
         )
+        cut = replace(aimed.cut, trigger=plan.trigger, aim=aim)
+        programme = (*beside[: aimed.position], cut, *beside[aimed.position :])
         return replace(
             template,
             seed=draws.getrandbits(48),
             staged=staged,
             again=template.again if draws.random() < aimed.again else None,
-            fault=replace(aimed.cut, trigger=plan.trigger, aim=aim),
+            fault=programme[0],
+            further=programme[1:],
             stratum=site.phase.value,
         )
 
@@ -219,5 +271,5 @@ class _Round:
 def next_aims(aimed: AimedPlan, progress: Progress, count: int) -> list[Aim]:
     """What a round would aim at next."""
     trials = next_round(replace(aimed, budget=progress.planned + count, round_size=count), progress, 2)
-    return [trial.fault.aim for trial in trials if trial.fault is not None and trial.fault.aim is not None]
+    return [fault.aim for trial in trials for fault in trial.faults if fault.aim is not None]
 

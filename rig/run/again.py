@@ -102,5 +102,6 @@ def run_beside(
         folders.append(attempt.folder)
         return attempt
 
+    session.charge(trial, stand.board)
     judgement = run_one(trial, stand.board, stand.bench, clock=stand.clock, begin=remember, image_path=campaign.image)
     return judgement, folders[0]

@@ -125,6 +125,7 @@ class CampaignRun:
             return Rescue(board=lane.board, seed=met_by.seed), lane.board.recovery.patience_s + _RESCUE_S
         trial = lane.trials.popleft()
         folder, number = self.session.reserve(trial.id)
+        self.session.charge(trial, lane.board)
         return Job(trial=trial, board=lane.board, folder=folder, attempt=number), trial.limits.trial_s
 
     def _collect(self) -> None:

@@ -12,6 +12,7 @@ from rig.errors import ConfigError, Problem
 from rig.images.provide import provide
 from rig.model import Board, ImageSet
 from rig.plan import Dealt, plan
+from rig.run.wear import check_wear
 from rig.scenario import Scenario
 from rig.store import Campaign, Plan, ScenarioPlan, collect_provenance
 from rig.store.calibration import calibration_file, read_calibrations
@@ -51,13 +52,14 @@ def create_campaign(
     """Write plan, provenance and image copies into the new campaign folder `folder`.
 
     Raises:
-        ConfigError: an image cannot be built or read, or nothing is left to run.
+        ConfigError: an image cannot be built or read, nothing is left to run, or a board's flash would wear beyond its budget.
         StorageError: the folder exists or cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="rig-images-") as built:
         dealt = plan_trials(configuration, Path(built), seed=seed, trials=trials)
         if not dealt.trials and not dealt.aimed:
             raise ConfigError("the plan is empty; ask for at least one trial")
+        check_wear(configuration, dealt, folder.parent)
         boards_file = Path(configuration.boards.file)
         calibrations = read_calibrations(boards_file)
         if calibrations:

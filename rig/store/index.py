@@ -87,7 +87,7 @@ def planned(trial: Trial, position: int) -> Planned:
         inspect=trial.inspect,
         spoiled=trial.new.spoiled,
         fault=fault_name(cut),
-        aim=cut.aim.drawn if cut and cut.aim else None,
+        aim=next((fault.aim.drawn for fault in trial.faults if fault.aim), None),
         interference=next((float(one.interference.power_dbm) for one in trial.faults if one.interference), None),
         trigger=cut.trigger.kind.value if cut else None,
         off_s=cut.off_s if cut else None,

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rig.errors import StorageError
-from rig.model import Judgement
+from rig.model import Board, Judgement, Trial
 from rig.store import database, disk, index, layout
 from rig.store.attempt import Attempt
 from rig.store.campaign import Campaign
@@ -16,6 +16,7 @@ from rig.store.codec import to_json
 from rig.store.lock import CampaignLock
 from rig.store.rebuild import align_database
 from rig.store.records import Recovery, Round
+from rig.store.wear import Ledger
 
 
 class Session:
@@ -30,6 +31,7 @@ class Session:
 
     def __init__(self, campaign: Campaign) -> None:
         self.campaign = campaign
+        self._ledger = Ledger(campaign)
         self._lock = CampaignLock(campaign.path / layout.LOCK, campaign=campaign.path)
         try:
             self.notes: tuple[str, ...] = tuple(align_database(campaign))
@@ -47,6 +49,8 @@ class Session:
     def begin(self, trial_id: str, now: Callable[[], float]) -> Attempt:
         """Start an attempt at a trial in this process; raises what `reserve` does."""
         folder, number = self.reserve(trial_id)
+        trial = self.campaign.trial(trial_id)
+        self.charge(trial, next(board for board in self.campaign.plan.boards if board.name == trial.board))
         return Attempt(folder, campaign=self.campaign.path, number=number, now=now)
 
     def reserve(self, trial_id: str) -> tuple[Path, int]:
@@ -65,6 +69,14 @@ class Session:
         if folder.exists():
             self._move(folder, folder.with_name(f"{folder.name}{layout.ASIDE}{record.interrupted}"))
         return folder, record.interrupted + 1
+
+    def charge(self, trial: Trial, board: Board) -> None:
+        """Count what `trial` may wear of the flash of `board`, durably, before it runs there.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        self._ledger.charge(trial, board)
 
     def add_round(self, round_: Round) -> None:
         """Take the trials of a round into the plan, durably, before the first of them runs.

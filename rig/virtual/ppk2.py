@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rig.formats import ppk2
 from rig.formats.ppk2 import ARGUMENTS, SAMPLE_S, Command
+from rig.virtual.jitter import steady
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
 
@@ -53,6 +54,7 @@ class VirtualPpk2:
         switch_delay_s: from the effect of DEVICE_RUNNING_SET to the switch itself, seconds.
         inputs: what is wired to logic inputs 1 to 7, by number: whether the board drives it high at t0, t0 + step, … before t1.  An input
             reads low while VDD does, whatever drives it.
+        jitter: what is added to that each time, seconds.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class VirtualPpk2:
         command_latency_s: float = 300e-6,
         switch_delay_s: float = 50e-6,
         inputs: Mapping[int, Levels] = MappingProxyType({}),
+        jitter: Callable[[], float] = steady,
     ) -> None:
         self._end = end
         self._node = node
         self._command_latency_s = command_latency_s
         self._switch_delay_s = switch_delay_s
         self._inputs = inputs
+        self._jitter = jitter
         self._packets: deque[tuple[float, bytes]] = deque()
         self._command_timer: asyncio.TimerHandle | None = None
         self._mode = ppk2.PowerMode.AMPERE_METER
@@ -125,7 +129,7 @@ class VirtualPpk2:
                 self._stop_samples()
             case Command.DEVICE_RUNNING_SET:
                 self._running = bool(arguments[0])
-                asyncio.get_running_loop().call_later(self._switch_delay_s, self._apply)
+                asyncio.get_running_loop().call_later(self._switch_delay_s + self._jitter(), self._apply)
             case Command.REGULATOR_SET:
                 self._set_regulator(int.from_bytes(arguments, "big"))
             case Command.SET_POWER_MODE:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from rig.formats import switch_protocol as protocol
 from rig.formats.switch_protocol import (
@@ -23,6 +24,7 @@ from rig.formats.switch_protocol import (
     State,
     Verb,
 )
+from rig.virtual.jitter import steady
 from rig.virtual.power import PowerNode
 from rig.virtual.wire import DeviceEnd
 
@@ -39,6 +41,7 @@ class VirtualSwitch:
         voltage_mv: what the switch passes on, millivolts.
         command_latency_s: from the arrival of a line to its effect and its answer, seconds.
         switch_delay_s: from the effect of a command, or the end of a delay, to the switch itself, seconds: the FET's gate.
+        jitter: what is added to that each time, seconds.
     """
 
     def __init__(
@@ -49,9 +52,11 @@ class VirtualSwitch:
         voltage_mv: int = 3000,
         command_latency_s: float = 200e-6,
         switch_delay_s: float = 20e-6,
+        jitter: Callable[[], float] = steady,
     ) -> None:
         self._end, self._node = end, node
         self._command_latency_s, self._switch_delay_s = command_latency_s, switch_delay_s
+        self._jitter = jitter
         self._loop = asyncio.get_running_loop()
         self._started_s = self._loop.time()
         self._lines = LineBuffer()
@@ -145,11 +150,11 @@ class VirtualSwitch:
         if on != self._is_on:
             self._is_on = on
             self._edge_us = round((self._loop.time() - self._started_s) * 1e6) % protocol.CLOCK_MODULUS_US
-            self._loop.call_later(self._switch_delay_s, self._move, on)
+            self._loop.call_later(self._switch_delay_s + self._jitter(), self._move)
 
-    def _move(self, on: bool) -> None:
+    def _move(self) -> None:
         if not self._closed:
-            self._node.switch(on)
+            self._node.switch(self._is_on)
 
     def _disarm(self) -> None:
         if self._cut_timer is not None:

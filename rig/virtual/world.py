@@ -26,6 +26,7 @@ from rig.virtual.cpu import Application, BoardFacts, Bootloader
 from rig.virtual.defects import planted
 from rig.virtual.endpoints import CURRENT_ENDPOINTS
 from rig.virtual.flash import damage_of
+from rig.virtual.jitter import SwitchJitter, steady
 from rig.virtual.mishaps import ProbeTrouble, Strange, Surrounded, planned
 from rig.virtual.parts import PAGE_SIZE, PARTS
 from rig.virtual.pins import Pins
@@ -58,7 +59,7 @@ CURRENT_WORLD: ContextVar[VirtualBench] = ContextVar("rig.virtual.world")
 class VirtualBoard:
     """One DK: the SoC, its supply, and the wires that leave it."""
 
-    def __init__(self, board: Board, *, air: Air, wires: Wires, rng: random.Random) -> None:
+    def __init__(self, board: Board, *, air: Air, wires: Wires, rng: random.Random, jitter: Callable[[], float] = steady) -> None:
         self.name = board.name
         self.device_id = random.Random(f"device-id/{board.name}").getrandbits(64)  # fixed for a board, whatever the trial's seed
         part = PARTS[board.soc]
@@ -83,7 +84,7 @@ class VirtualBoard:
             self.soc.flash.poke(start, content)
         self.power.on_good = self.soc.power_good
         self.power.on_fail = self.soc.power_fail
-        self.supply = _build_supply(board, wires, self.power, self.soc.pins)
+        self.supply = _build_supply(board, wires, self.power, pins=self.soc.pins, jitter=jitter)
         self.supply_wire = board.supply.driver
         self.probe_trouble: ProbeTrouble | None = None
         self.probe_users = 0
@@ -93,9 +94,13 @@ class VirtualBoard:
 
 
 class VirtualBench:
-    """`bench: {driver: virtual}`.  `boards` are those that the trial touches; `seed` tells one bench from another."""
+    """`bench: {driver: virtual}`.  `boards` are those that the trial touches; `seed` tells one bench from another.
 
-    def __init__(self, boards: Sequence[Board], *, trial_seed: int, seed: int = 1) -> None:
+    `supply_jitter_us` is the standard deviation, in microseconds, of the time that the supplies take to switch.
+    """
+
+    def __init__(self, boards: Sequence[Board], *, trial_seed: int, seed: int = 1, supply_jitter_us: float = 0.0) -> None:
+        self._supply_jitter_s = supply_jitter_us / 1e6
         self._specs = boards
         self._seed = f"{seed}/{trial_seed}"
         self._boards: dict[str, VirtualBoard] = {}
@@ -113,7 +118,8 @@ class VirtualBench:
         self._enter(CURRENT_WORLD, self)
         self._enter(CURRENT_ENDPOINTS, surround(self._specs, air=air, wires=wires))
         for spec in self._specs:
-            board = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)))
+            jitter = SwitchJitter(self._supply_jitter_s, random.Random(f"supply/{self._seed}/{spec.name}"))
+            board = VirtualBoard(spec, air=air, wires=wires, rng=random.Random(rng.getrandbits(64)), jitter=jitter)
             self._boards[spec.name] = board
             mishap = planned(_section(spec, "mishap"))
             if mishap is not None and mishap.befalls(f"{self._seed}/{spec.name}"):
@@ -214,14 +220,16 @@ def _check_soc(board: Board) -> None:
     damage_of(PARTS[board.soc], options.get("stuck_bits", ()), options.get("worn_pages", ()))
 
 
-def _build_supply(board: Board, wires: Wires, power: PowerNode, pins: Pins) -> VirtualPpk2 | VirtualSwitch:
+def _build_supply(
+    board: Board, wires: Wires, power: PowerNode, *, pins: Pins, jitter: Callable[[], float]
+) -> VirtualPpk2 | VirtualSwitch:
     match board.supply.driver:
         case "ppk2":
             inputs = {int(name[1:]): partial(pins.high_between, pin) for name, pin in board.logic_inputs.items()}
-            return VirtualPpk2(wires.add(f"{board.name}/ppk2"), power, inputs=inputs)
+            return VirtualPpk2(wires.add(f"{board.name}/ppk2"), power, inputs=inputs, jitter=jitter)
         case "switch":
             end = wires.add(f"{board.name}/switch", baudrate=int(board.supply.options.get("baudrate", 115200)))
-            return VirtualSwitch(end, power, voltage_mv=int(board.supply.options.get("voltage_mv", 3000)))
+            return VirtualSwitch(end, power, voltage_mv=int(board.supply.options.get("voltage_mv", 3000)), jitter=jitter)
         case _:
             raise ConfigError(_no_twin(board))
 
