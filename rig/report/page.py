@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -21,7 +21,6 @@ from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argum
 from rig.report.figures import ShareAxis
 from rig.report.gating import GateResult
 from rig.report.signatures import Member, Signature
-from rig.report.statistics.releases import ReleaseComparison, compare_failures
 from rig.report.statistics.unseen import Unseen, unseen_share
 from rig.report.stock import Stock
 from rig.report.table import PARQUET_HINT
@@ -29,6 +28,9 @@ from rig.report.timeline import timeline
 from rig.report.timing import ChangeAxis
 from rig.report.verdict import Findings, Verdict, bound_if_lost, figures, steps
 from rig.store import layout
+
+if TYPE_CHECKING:
+    from rig.report.statistics.releases import ReleaseComparison
 
 _LISTED = 100
 """Rows of trials lost to the rig that the page shows; all are in the table beside it."""
@@ -174,6 +176,8 @@ class _Page:
     def _comparison(self) -> ReleaseComparison | None:
         if self.baseline is None:
             return None
+        from rig.report.statistics.releases import compare_failures  # noqa: PLC0415 - half a second, not needed without a baseline
+
         return compare_failures(
             breakdown.interrupted_updates(self.stock.trials)[0], breakdown.interrupted_updates(self.baseline.trials)[0]
         )
