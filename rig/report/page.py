@@ -20,9 +20,11 @@ from rig.report import breakdown, cutmap, interference, scorecard, trend, words
 from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argument
 from rig.report.figures import ShareAxis
 from rig.report.gating import GateResult
+from rig.report.operations import still_to_strike
 from rig.report.signatures import Member, Signature
 from rig.report.statistics.unseen import Unseen, unseen_share
 from rig.report.stock import Stock
+from rig.report.strip import KINDS, strip
 from rig.report.table import PARQUET_HINT
 from rig.report.timeline import timeline
 from rig.report.timing import ChangeAxis
@@ -117,6 +119,7 @@ class _Page:
             "steps": steps(self.findings, contents.verdict),
             **self._recovery(),
             **self._cuts(),
+            **self._operations(),
             "signatures": [self._told(index, signature) for index, signature in enumerate(self.findings.signatures)],
             "failed": stock.count.failed,
             "count": stock.count,
@@ -198,6 +201,19 @@ class _Page:
             "stretches": stretches,
             "gaps": gaps[:_GAPS],
         }
+
+    def _operations(self) -> dict[str, Any]:
+        found = self.findings.operations
+        return {
+            "operations": [(one, strip(one, f"operations-{index}")) for index, one in enumerate(found)],
+            "missed": still_to_strike(found, _GAPS),
+            "aims": [
+                (one, folder_argument(campaign))
+                for one in found if one.aimed
+                for campaign in self.stock.campaigns if one.aimed in campaign.plan.aimed
+            ],
+            "kinds_of_operation": KINDS,
+        }  # fmt: skip
 
     def _anchor(self, label: str, trial: str) -> str:
         """The element that tells about a failed trial: its own line, or its signature where that lists others."""
