@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from rig.model import (
     Acceptance,
     Board,
     Fault,
+    FaultKind,
     ImageFile,
     InstrumentSpec,
+    Interference,
     Judgement,
     Limits,
     MemoryMap,
@@ -118,8 +120,9 @@ def plan(
     control_every: int = 10,
     accept: Acceptance | None = None,
     seed: int = 20261121,
+    levels: Sequence[int] = (),
 ) -> Plan:
-    """A plan of one scenario; every tenth trial is a control without fault."""
+    """A plan of one scenario; every tenth trial is a control without fault, every fifth has interference of one of the `levels`, dBm."""
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     old, new, again = (image(folder, version) for version in ("1.0.0", "1.1.0", "1.1.1"))
@@ -142,7 +145,7 @@ def plan(
                 request=Request.TEST,
                 confirm=True,
                 staged=False,
-                fault=None if control else Fault(trigger=trigger, off_s=1.5),
+                fault=None if control else _fault(trigger, levels[index // 5 % len(levels)] if levels and index % 5 == 1 else None),
                 limits=Limits(),
                 stratum="control" if control else aim,
             )
@@ -162,6 +165,13 @@ def plan(
         ),
         trials=tuple(planned),
     )
+
+
+def _fault(trigger: Trigger, level: int | None) -> Fault:
+    if level is None:
+        return Fault(trigger=trigger, off_s=1.5)
+    disturbance = Interference.on_advertising_channels(level)
+    return Fault(trigger=trigger, off_s=1.5, kind=FaultKind.INTERFERENCE, interference=disturbance)
 
 
 def provenance(of: Plan) -> Provenance:

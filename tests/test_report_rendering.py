@@ -54,8 +54,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     endings = {7: BRICKED, 20: BRICKED, 28: STUCK, 39: STUCK, 42: BROKEN, 50: BROKEN}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
-        now = synthetic.campaign(folder / "now", trials=120, endings=endings, skip=[70], listed=True)
-        before = synthetic.campaign(folder / "before", trials=120, seed=7, name="before")
+        now = synthetic.campaign(folder / "now", trials=120, endings=endings, skip=[70], listed=True, levels=(-40, -20, 0, 8))
+        before = synthetic.campaign(folder / "before", trials=120, seed=7, name="before", levels=(-20, 8))
         built = build_report([now.path], baseline=[before.path], gates=load_gates(GATES))
     return built.written[0].read_text("utf-8")
 

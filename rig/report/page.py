@@ -128,7 +128,7 @@ class _Page:
             "timing": self.findings.timing,
             "kinds": int(trials["soc"].nunique()),
             "change": ChangeAxis(self.findings.timing.phases),
-            "levels": interference.levels(trials),
+            **self._interference(),
             "nights": trend.figure(trend.nights(stock, self.baseline)),
             "practices": scorecard.section(stock),
             "outcomes": breakdown.outcomes(trials),
@@ -238,6 +238,11 @@ class _Page:
             excerpt=excerpt,
             clock=timeline(excerpt, folder, f"clock-{signature.id}") if excerpt is not None and index == 0 else None,
         )
+
+    def _interference(self) -> dict[str, Any]:
+        found = interference.levels(self.stock.trials)
+        before = interference.levels(self.baseline.trials) if self.baseline else []
+        return {"levels": found, "level_figures": interference.figures(found, before) if found else (), "levels_before": before}
 
     def _groups(self) -> dict[str, Any]:
         return {"boards": breakdown.boards(self.stock), "campaigns": None if self.stock.single else breakdown.nights(self.stock)}
