@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,14 @@ from rig.model import (
     Protocol,
     Region,
     Request,
+    Rung,
     Trial,
     Trigger,
     TriggerKind,
     Verdict,
 )
 from rig.ports import SupplyTrace
-from rig.store import Attempt, Campaign, Plan, Provenance, ScenarioPlan, Session, database, layout
+from rig.store import Attempt, Campaign, Climb, Plan, Provenance, Recovery, RungResult, ScenarioPlan, Session, database, layout
 
 SECONDS = {
     "flash": 3.1,
@@ -213,6 +214,14 @@ def campaign(
                 lines = console(trial) if console else ["*** Booting MCUboot v2.2.0", "I: Starting swap using offset algorithm"]
                 run_trial(session, trial, (endings or {}).get(index), chunks=chunks, console=lines, listed=listed)
     return created
+
+
+def recovery(
+    number: int, board: str, after: str, cause: str, rungs: Mapping[Rung, str | None], *, quarantine: str | None = None, not_run: tuple[str, ...] = ()
+) -> Recovery:
+    """What was done about a board; `rungs` are those that were tried, with what was still wrong after each."""
+    climb = Climb(rungs=tuple(RungResult(rung=rung, trouble=trouble) for rung, trouble in rungs.items()))
+    return Recovery(number=number, board=board, after=after, cause=cause, climb=climb, quarantine=quarantine, not_run=not_run)
 
 
 def rows(campaign: Campaign) -> list[database.Row]:

@@ -17,6 +17,7 @@ from rig.report.gating import Material, evaluate
 from rig.report.junit import junit_xml
 from rig.report.operations import operations
 from rig.report.page import Contents, gate_lines, render
+from rig.report.recoveries import rescues
 from rig.report.signatures import signatures
 from rig.report.stock import Stock, read_stock
 from rig.report.summary import summarised
@@ -131,6 +132,7 @@ def _findings(stock: Stock, base: Stock | None, gates: Gates | None) -> Findings
         timing=timing(stock, base),
         stretches=found,
         operations=operations(stock),
+        rescues=rescues(stock),
     )
 
 

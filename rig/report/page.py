@@ -21,6 +21,7 @@ from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argum
 from rig.report.figures import ShareAxis
 from rig.report.gating import GateResult
 from rig.report.operations import still_to_strike
+from rig.report.recoveries import set_aside
 from rig.report.signatures import Member, Signature
 from rig.report.statistics.unseen import Unseen, unseen_share
 from rig.report.stock import Stock
@@ -251,6 +252,9 @@ class _Page:
         trials = self.stock.trials
         return {
             "lost": self.teller.lost(_LISTED),
+            "rescues": self.findings.rescues[-_LISTED:],
+            "rescues_left_out": max(0, len(self.findings.rescues) - _LISTED),
+            "set_aside": set_aside(self.findings.rescues),
             "pending": int(trials["verdict"].isna().sum()),
             "interrupted": self._interrupted(),
             "bound_if_lost": bound_if_lost(self.stock),

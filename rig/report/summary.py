@@ -12,6 +12,7 @@ from rig.model import Json, Verdict
 from rig.report import breakdown, words
 from rig.report.coverage import coverage
 from rig.report.operations import Operations
+from rig.report.recoveries import set_aside
 from rig.report.statistics import upper_bound
 from rig.report.table import LOST
 from rig.report.verdict import Findings
@@ -62,6 +63,7 @@ def summarised(of: Findings, verdict: Word, gates: Gates | None) -> dict[str, Js
             }
             for one in of.signatures
         ],
+        "quarantined": [{"campaign": one.campaign, "board": one.board, "why": one.why} for one in set_aside(of.rescues)],
         "lost": int(trials["verdict"].isin(LOST).sum()),
         "versions": dict(first.provenance.versions),
     }

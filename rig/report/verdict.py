@@ -15,6 +15,7 @@ from rig.report.coverage import Stretch, coverage
 from rig.report.failures import folder_argument
 from rig.report.gating import GateResult, State
 from rig.report.operations import Operations
+from rig.report.recoveries import Rescue, set_aside
 from rig.report.signatures import Signature
 from rig.report.statistics import Counts, trials_needed, upper_bound
 from rig.report.stock import Stock
@@ -88,6 +89,7 @@ class Findings:
     timing: Timing
     stretches: Sequence[Stretch]
     operations: Sequence[Operations]
+    rescues: Sequence[Rescue]
 
 
 def decide(stock: Stock, gates: Sequence[GateResult], signatures: Sequence[Signature]) -> Verdict:
@@ -232,6 +234,8 @@ def steps(of: Findings, verdict: Verdict) -> list[Step]:
     if verdict.word is Word.NOT_DECIDED and of.stock.count.lost:
         (reason, times), *_ = Counter(lost(of.stock.trials)["reason"].astype(object)).most_common(1)
         found.append(Step(text=f"Repair the rig. The commonest reason for a lost trial ({words.count(times, 'time')}): {reason}."))
+    if aside := list(dict.fromkeys(one.board for one in set_aside(of.rescues))):
+        found.append(Step(text=f"Repair {words.listed(aside)}, which the rig has quarantined; the reasons stand under the boards. Resuming tries them again."))
     for label, campaign in zip(of.stock.labels, of.stock.campaigns, strict=True):
         mine = of.stock.trials[of.stock.trials["campaign"].eq(label)]
         if left := int(mine["verdict"].isna().sum()):
