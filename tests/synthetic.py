@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from rig.model import (
     Acceptance,
     Board,
     Fault,
+    FaultKind,
     ImageFile,
     InstrumentSpec,
+    Interference,
     Judgement,
     Limits,
     MemoryMap,
@@ -23,13 +25,14 @@ from rig.model import (
     Protocol,
     Region,
     Request,
+    Rung,
     Trial,
     Trigger,
     TriggerKind,
     Verdict,
 )
 from rig.ports import SupplyTrace
-from rig.store import Attempt, Campaign, Plan, Provenance, ScenarioPlan, Session, database, layout
+from rig.store import Attempt, Campaign, Climb, Plan, Provenance, Recovery, RungResult, ScenarioPlan, Session, database, layout
 
 SECONDS = {
     "flash": 3.1,
@@ -118,8 +121,9 @@ def plan(
     control_every: int = 10,
     accept: Acceptance | None = None,
     seed: int = 20261121,
+    levels: Sequence[int] = (),
 ) -> Plan:
-    """A plan of one scenario; every tenth trial is a control without fault."""
+    """A plan of one scenario; every tenth trial is a control without fault, every fifth has interference of one of the `levels`, dBm."""
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     old, new, again = (image(folder, version) for version in ("1.0.0", "1.1.0", "1.1.1"))
@@ -142,7 +146,7 @@ def plan(
                 request=Request.TEST,
                 confirm=True,
                 staged=False,
-                fault=None if control else Fault(trigger=trigger, off_s=1.5),
+                fault=None if control else _fault(trigger, levels[index // 5 % len(levels)] if levels and index % 5 == 1 else None),
                 limits=Limits(),
                 stratum="control" if control else aim,
             )
@@ -162,6 +166,13 @@ def plan(
         ),
         trials=tuple(planned),
     )
+
+
+def _fault(trigger: Trigger, level: int | None) -> Fault:
+    if level is None:
+        return Fault(trigger=trigger, off_s=1.5)
+    disturbance = Interference.on_advertising_channels(level)
+    return Fault(trigger=trigger, off_s=1.5, kind=FaultKind.INTERFERENCE, interference=disturbance)
 
 
 def provenance(of: Plan) -> Provenance:
@@ -187,9 +198,13 @@ def campaign(
     skip: Iterable[int] = (),
     chunks: int = 4,
     console: Callable[[Trial], list[str]] | None = None,
+    listed: bool = False,
     **options: object,
 ) -> Campaign:
-    """A finished campaign.  `endings` says how the trials of those indices end; those in `skip` are not run."""
+    """A finished campaign.  `endings` says how the trials of those indices end; those in `skip` are not run.
+
+    With `listed` the journals name every flash operation of the controls, and the one that each cut has struck.
+    """
     planned = plan(root / "images", trials=trials, **options)  # type: ignore[arg-type]
     created = Campaign.create(root / "reports", planned, provenance(planned))
     skipped = set(skip)
@@ -197,8 +212,16 @@ def campaign(
         for index, trial in enumerate(planned.trials):
             if index not in skipped:
                 lines = console(trial) if console else ["*** Booting MCUboot v2.2.0", "I: Starting swap using offset algorithm"]
-                run_trial(session, trial, (endings or {}).get(index), chunks=chunks, console=lines)
+                run_trial(session, trial, (endings or {}).get(index), chunks=chunks, console=lines, listed=listed)
     return created
+
+
+def recovery(
+    number: int, board: str, after: str, cause: str, rungs: Mapping[Rung, str | None], *, quarantine: str | None = None, not_run: tuple[str, ...] = ()
+) -> Recovery:
+    """What was done about a board; `rungs` are those that were tried, with what was still wrong after each."""
+    climb = Climb(rungs=tuple(RungResult(rung=rung, trouble=trouble) for rung, trouble in rungs.items()))
+    return Recovery(number=number, board=board, after=after, cause=cause, climb=climb, quarantine=quarantine, not_run=not_run)
 
 
 def rows(campaign: Campaign) -> list[database.Row]:
@@ -211,11 +234,11 @@ def rows(campaign: Campaign) -> list[database.Row]:
 
 
 def run_trial(
-    session: Session, trial: Trial, ending: Ending | None = None, *, chunks: int = 4, console: Iterable[str] = ()
+    session: Session, trial: Trial, ending: Ending | None = None, *, chunks: int = 4, console: Iterable[str] = (), listed: bool = False
 ) -> Judgement:
     """Act out one trial, and record what a judge would say of it."""
     draw, clock = random.Random(trial.seed), Clock()
-    actor = _Actor(trial, session.begin(trial.id, clock), clock, draw, chunks)
+    actor = _Actor(trial, session.begin(trial.id, clock), clock, draw, chunks, listed=listed)
     with actor.attempt:
         judgement = actor.play(ending or _usual(trial, draw), tuple(console))
     session.record(judgement)
@@ -231,8 +254,9 @@ def _usual(trial: Trial, draw: random.Random) -> Ending:
 class _Actor:
     """Writes the events of one trial."""
 
-    def __init__(self, trial: Trial, attempt: Attempt, clock: Clock, draw: random.Random, chunks: int) -> None:
+    def __init__(self, trial: Trial, attempt: Attempt, clock: Clock, draw: random.Random, chunks: int, *, listed: bool) -> None:
         self.trial, self.attempt, self.clock, self.draw, self.chunks = trial, attempt, clock, draw, chunks
+        self.listed = listed
         self.operation = 0
         self.spent: dict[str, float] = {}
 
@@ -285,9 +309,24 @@ class _Actor:
             self.clock.time_s = started + share * seconds
             self._cut(phase, self.operation + int(share * operations), proved=proved)
         self.clock.time_s = max(started + seconds, self.clock.time_s)
+        if self.listed and self.trial.fault is None and operations:
+            self._list_operations(phase, operations)
         self.operation += operations
         self.spent[phase] = round(self.clock.time_s - started, 6)
         self.journal.emit("run", "phase.end", phase=phase, attempt=1, ok=True)
+
+    def _list_operations(self, phase: str, operations: int) -> None:
+        listed = [[self._kind(phase, number), 4096 * number, 1, self.operation + number - 1, 1000 * number, 500] for number in range(1, operations + 1)]
+        self.journal.emit("counter", "flash.operations", phase=phase, number=1, operation=self.operation, operations=listed)
+
+    def _kind(self, phase: str, number: int) -> str:
+        return "status" if phase in ("mark", "confirm") else "write" if phase == "upload" else ("erase", "write", "status")[number % 3]
+
+    def _struck(self, phase: str, number: int) -> dict[str, object]:
+        if not (self.listed and OPERATIONS.get(phase)):
+            return {}
+        place = {"phase": phase, "occurrence": 1, "number": number, "kind": self._kind(phase, number), "progress": 0.5, "address": 4096 * number}
+        return {"struck": place, "failed_after_s": 0.005, "failed_t_ns": self.journal.t_ns(self.clock.time_s)}
 
     def _say(self, console: tuple[str, ...]) -> None:
         for text in console:
@@ -303,5 +342,6 @@ class _Actor:
         file = self.attempt.save_trace("supply-1", trace)
         self.journal.emit("supply", "supply.trace", n=1, file=file, mean_before_ua=4000.0, max_off_ua=0.0)
         fell = self.journal.t_ns(started + 0.0002)
-        self.journal.emit("inject", "fault.delivered", n=1, at_phase=phase, vdd_fell_t_ns=fell, operation=operation)
+        struck = self._struck(phase, operation - self.operation + 1)
+        self.journal.emit("inject", "fault.delivered", n=1, at_phase=phase, vdd_fell_t_ns=fell, operation=operation, **struck)
         self.journal.emit("inject", "fault.proved" if proved else "fault.unproved", n=1, evidence={"vdd_was_low": proved})

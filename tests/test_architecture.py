@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,33 @@ def test_a_command_does_not_wait_for_what_only_reports_need() -> None:
     code = "import sys, rig.cli; print([name for name in ('pandas', 'scipy', 'statsmodels', 'bumble') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_report_does_not_wait_for_what_only_a_bench_or_a_baseline_needs() -> None:
+    code = """
+import sys
+from rig.cli import rig
+rig.main(["report", "--help"], standalone_mode=False)
+import rig.report
+print([name for name in ("rig.config", "rig.run", "pydantic", "scipy.stats", "statsmodels") if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_is_found_though_its_module_was_not_imported_before() -> None:
+    names = [
+        str(command.name)
+        for path in sorted((PACKAGE / "cli").glob("*.py"))
+        for command in getattr(import_module(f"rig.cli.{path.stem}"), "COMMANDS", ())
+        if path.stem != "__init__"
+    ]
+    assert len(names) > 15
+    code = """
+import sys, click
+from rig.cli import rig
+context = click.Context(rig)
+print(*[name for name in sys.argv[1:] if rig.get_command(context, name) is None], rig.list_commands(context) == sys.argv[1:])
+"""
+    found = subprocess.run([sys.executable, "-c", code, *sorted(names)], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert found.stdout.strip() == "True"

@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from rig.cli import rig
 from rig.errors import ConfigError, StorageError
 from rig.model import Outcome, Protocol, Verdict
-from rig.report import build_report, compare, interference, stock, trend
+from rig.report import build_report, compare, interference, stock, trend, words
+from rig.report.statistics import interval
+from rig.report.statistics.timing import quantile
 from rig.report.stock import read_stock
-from rig.report.table import TableBuilder
-from rig.store import Campaign, Session, indexed, layout, readable
+from rig.store import Campaign, Session, layout, readable
 from tests import synthetic
 from tests.report_page import Page
 from tests.synthetic import Clock, Ending
@@ -216,9 +217,35 @@ def test_unknown_and_impossible_formats_are_refused(tmp_path: Path, monkeypatch:
 def test_interference_is_shown_by_level_where_trials_have_it(tmp_path: Path) -> None:
     campaign = synthetic.campaign(tmp_path, trials=12, control_every=1, endings={5: BRICKED})
     assert "Not covered: no trial of this report had interference." in Page(build_report([campaign.path]).written[0]).text
-    builder = TableBuilder()
-    for index, record in enumerate(campaign.records()):
-        trial = indexed(record, index)
-        builder.add("c", "nRF52840", replace(trial, columns={**trial.columns, "interference": -20.0 if index % 2 else 0.0}))
-    rows = interference.levels(builder.done().trials)
-    assert [(row.level, row.trials, row.failed) for row in rows] == [(-20.0, 6, 1), (0.0, 6, 0)]
+
+
+def test_success_and_duration_are_shown_against_the_level_with_exact_intervals(tmp_path: Path) -> None:
+    levels = (-20, 8)
+    now = synthetic.campaign(tmp_path / "now", trials=100, levels=levels, endings={6: BRICKED, 16: BRICKED})
+    before = synthetic.campaign(tmp_path / "before", trials=100, levels=(8,), seed=4, name="before")
+    trials = stock.read_stock([now.path]).trials
+    rows = interference.levels(trials)
+    assert [(row.level, row.trials, row.failed) for row in rows] == [(None, 10, 0), (-20.0, 10, 0), (8.0, 10, 2)]
+    loud = rows[-1]
+    assert (loud.low, loud.high) == interval(8, 10)
+    uploads = trials.loc[trials["interference"].eq(8) & trials["verdict"].isin(["PASS", "FAIL"]), "upload_s"]
+    assert loud.upload == quantile(uploads, 0.5)
+    page = Page(build_report([now.path], baseline=[before.path]).written[0])
+    told = page.row("8 dBm")
+    assert told[1:4] == ["10", "✗ 2", "80.00 % (44.3 to 97.5)"]
+    assert told[4:] == ["10", words.seconds(loud.upload.value), f"{words.seconds(loud.upload.low)} to {words.seconds(loud.upload.high)}"]
+    assert page.row("\N{MINUS SIGN}20 dBm")[2] == "0"
+    assert "no interference: 10 of 10; -20 dBm: 10 of 10; 8 dBm: 8 of 10" in page.text
+    figures = re.findall(r'<svg[^>]*aria-labelledby="levels-.*?</svg>', page.source)
+    assert [figure.count('class="iv"') + figure.count('class="iv bad"') for figure in figures] == [3, 3], "one interval for each level"
+    assert [figure.count('class="ivb"') for figure in figures] == [2, 2], "and for each of the baseline"
+
+
+def test_a_figure_of_one_level_or_of_trials_that_are_too_few_is_drawn_all_the_same(tmp_path: Path) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=4, control_every=50, levels=(0,))
+    rows = interference.levels(stock.read_stock([campaign.path]).trials)
+    assert [(row.level, row.trials, row.upload.low) for row in rows] == [(0.0, 1, None)]
+    success, duration = interference.figures(rows, [])
+    assert success.count('class="iv"') == 1
+    assert duration.count('class="iv"') == 0
+    assert duration.count('class="pt"') == 1

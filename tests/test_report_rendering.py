@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rig.config import load_gates
-from rig.model import Outcome, Verdict
+from rig.model import Outcome, Rung, Verdict
 from rig.report import build_report
+from rig.store import Session
 from tests import browser, synthetic
 from tests.synthetic import Ending
 
@@ -54,8 +55,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     endings = {7: BRICKED, 20: BRICKED, 28: STUCK, 39: STUCK, 42: BROKEN, 50: BROKEN}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
-        now = synthetic.campaign(folder / "now", trials=120, endings=endings, skip=[70])
-        before = synthetic.campaign(folder / "before", trials=120, seed=7, name="before")
+        now = synthetic.campaign(folder / "now", trials=120, endings=endings, skip=[70], listed=True, levels=(-40, -20, 0, 8))
+        with Session(now) as session:
+            helped = {Rung.REOPEN: "dk1.probe: no answer in 5 s", Rung.RE_ENUMERATE: None}
+            session.record_recovery(synthetic.recovery(1, "dk1", "T-0043", "dk1.probe: no answer in 5 s", helped))
+            session.record_recovery(synthetic.recovery(2, "dk3", "T-0051", "dk3.supply: gone", {}, quarantine="dk3.supply: gone for good", not_run=("T-0071",)))
+        before = synthetic.campaign(folder / "before", trials=120, seed=7, name="before", levels=(-20, 8))
         built = build_report([now.path], baseline=[before.path], gates=load_gates(GATES))
     return built.written[0].read_text("utf-8")
 

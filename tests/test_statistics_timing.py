@@ -24,6 +24,15 @@ def test_the_ranks_for_a_median_are_those_of_the_tables(n: int, low: int, high: 
     assert (answer.low, answer.high, answer.lacking) == (low, high, "")
 
 
+@pytest.mark.parametrize("n", [1, 7, 200, 3_199, 1_000_000])
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.95, 0.99])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
+def test_the_ranks_are_scipys_quantiles_of_the_binomial_distribution(n: int, q: float, confidence: float) -> None:
+    answer = quantile(np.arange(1, n + 1), q, confidence)
+    below, above = (int(stats.binom.ppf(level, n, q)) for level in ((1 - confidence) / 2, (1 + confidence) / 2))
+    assert (answer.low, answer.high) == (below or None, above + 1 if above < n else None)
+
+
 @pytest.mark.parametrize(("q", "needed"), [(0.95, 72), (0.99, 368), (0.5, 6), (0.05, 72)])
 def test_too_few_values_have_no_interval_and_say_so(q: float, needed: int) -> None:
     assert values_needed(q) == needed

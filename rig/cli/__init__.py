@@ -6,25 +6,46 @@ import logging
 import sys
 import tempfile
 import traceback
+from importlib import import_module
 
 import click
 
 from rig import __version__
-from rig.cli import bench_commands, campaigns, desk, images, lab, packages, practices, reports, selfcheck, shots, statistics
 from rig.cli.exit_codes import EXIT_INTERRUPTED, EXIT_RIG, EXIT_USAGE
 from rig.errors import ConfigError, RigError
 
 __all__ = ["main", "rig"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
+_MODULES = ("reports", "statistics", "packages", "images", "practices", "lab", "bench_commands", "shots", "campaigns", "desk", "selfcheck")
+"""Where the commands are, from light to heavy.  A command is looked for in one after the other, so that those who only want to read a
+report do not wait for everything that a bench needs."""
+
+
+class _Commands(click.Group):
+    """Commands of the modules above; a module is imported when its command is asked for, or help lists them all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        for module in _MODULES:
+            self._take(module)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module in _MODULES:
+            if cmd_name in self.commands:
+                break
+            self._take(module)
+        return super().get_command(ctx, cmd_name)
+
+    def _take(self, module: str) -> None:
+        for command in import_module(f"rig.cli.{module}").COMMANDS:
+            self.add_command(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
 @click.version_option(__version__, prog_name="rig")
 def rig() -> None:
     """Every command explains itself with --help and an example."""
-
-
-for _command in (*campaigns.COMMANDS, *shots.COMMANDS, *reports.COMMANDS, *desk.COMMANDS, *images.COMMANDS, *packages.COMMANDS, *bench_commands.COMMANDS, *lab.COMMANDS, *statistics.COMMANDS, *practices.COMMANDS, *selfcheck.COMMANDS):
-    rig.add_command(_command)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from rig import config
 from rig.cli.exit_codes import EXIT_ACCEPTED, EXIT_HELD
 from rig.errors import ConfigError
 from rig.gates import Gates
@@ -33,11 +32,17 @@ def report(
     Example:  rig report reports/night-17
               rig report reports/night-1? --baseline reports/1.3.1 --gates gates.yaml --out reports/release-1.4.0
     """
-    gates = config.load_gates(gates_file) if gates_file is not None else None
+    gates = _gates(gates_file) if gates_file is not None else None
     chosen = [word.strip() for word in formats.split(",") if word.strip()] if formats is not None else None
     if chosen is not None and not chosen:
         raise ConfigError("--format: names no format")
     sys.exit(conclude(directories, baseline=baseline, gates=gates, formats=chosen, out=out))
+
+
+def _gates(file: str) -> Gates:
+    from rig.config import load_gates  # noqa: PLC0415 - the schemas take a third of a second, which most reports do not need
+
+    return load_gates(file)
 
 
 @click.command(short_help="Hold one campaign against another.")

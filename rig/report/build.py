@@ -15,7 +15,9 @@ from rig.report.coverage import stretches
 from rig.report.failures import Teller
 from rig.report.gating import Material, evaluate
 from rig.report.junit import junit_xml
+from rig.report.operations import operations
 from rig.report.page import Contents, gate_lines, render
+from rig.report.recoveries import rescues
 from rig.report.signatures import signatures
 from rig.report.stock import Stock, read_stock
 from rig.report.summary import summarised
@@ -129,6 +131,8 @@ def _findings(stock: Stock, base: Stock | None, gates: Gates | None) -> Findings
         signatures=tuple(signatures(stock, base)),
         timing=timing(stock, base),
         stretches=found,
+        operations=operations(stock),
+        rescues=rescues(stock),
     )
 
 

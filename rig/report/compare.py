@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rig.report import breakdown
 from rig.report import trend as series
 from rig.report.build import check_baseline
 from rig.report.signatures import Signature, signatures
-from rig.report.statistics.releases import ReleaseComparison, compare_failures
 from rig.report.statistics.shift import shift
 from rig.report.stock import Stock, read_stock
 from rig.report.words import at_most, count, percent, phase, signed_percent, signed_seconds
+
+if TYPE_CHECKING:
+    from rig.report.statistics.releases import ReleaseComparison
 
 
 def compare(new: Sequence[Path], baseline: Sequence[Path]) -> tuple[list[str], bool]:
@@ -21,6 +24,8 @@ def compare(new: Sequence[Path], baseline: Sequence[Path]) -> tuple[list[str], b
     Raises:
         ConfigError, StorageError: as `rig.report.build_report`.
     """
+    from rig.report.statistics.releases import compare_failures  # noqa: PLC0415 - half a second, which a report without baseline need not cost
+
     ours, theirs = read_stock(new), read_stock(baseline)
     check_baseline(ours, theirs)
     found = compare_failures(breakdown.interrupted_updates(ours.trials)[0], breakdown.interrupted_updates(theirs.trials)[0])

@@ -19,6 +19,8 @@ from rig.report.stock import Stock
 from rig.report.table import PHASES
 
 _SAMPLES = 4
+_KIND = ("soc", "old_version", "new_version", "scenario")
+_NONE = np.empty(0, dtype=np.int64)
 _PREPARATION = frozenset({"flash", "boot"})
 
 
@@ -68,28 +70,27 @@ def stretches(stock: Stock) -> list[Stretch]:
     known = cuts[cuts["operation"].notna()]
     if known.empty:
         return []
-    hit_trials = trials.iloc[known["row"]]
-    kinds = pd.DataFrame(
-        {
-            "soc": hit_trials["soc"].astype(object).to_numpy(),
-            "versions": _versions(hit_trials).to_numpy(),
-            "scenario": hit_trials["scenario"].astype(object).to_numpy(),
-            "phase": known["phase"].astype(object).to_numpy(),
-            "operation": known["operation"].astype("int64").to_numpy(),
-        }
-    )
-    totals = _totals(stock)
+    hits = _hits(trials, known)
     found: dict[tuple[str, str, str, int], np.ndarray] = {}
-    for (soc, versions, scenario, phase), total in totals.items():
-        hits = found.setdefault((soc, versions, phase, total), np.zeros(total, dtype=np.int64))
-        mine = kinds[(kinds["soc"] == soc) & (kinds["versions"] == versions) & (kinds["scenario"] == scenario) & (kinds["phase"] == phase)]
-        at = mine["operation"].to_numpy()
-        np.add.at(hits, at[(at >= 1) & (at <= total)] - 1, 1)
+    for (soc, versions, scenario, phase), total in _totals(stock).items():
+        counted = found.setdefault((soc, versions, phase, total), np.zeros(total, dtype=np.int64))
+        at = hits.get((soc, versions, scenario, phase), _NONE)
+        np.add.at(counted, at[(at >= 1) & (at <= total)] - 1, 1)
     order = {name: index for index, name in enumerate(PHASES)}
     return [
-        Stretch(soc=soc, versions=versions, phase=phase, hits=hits)
-        for (soc, versions, phase, _), hits in sorted(found.items(), key=lambda item: (order.get(item[0][2], 99), item[0]))
+        Stretch(soc=soc, versions=versions, phase=phase, hits=counted)
+        for (soc, versions, phase, _), counted in sorted(found.items(), key=lambda item: (order.get(item[0][2], 99), item[0]))
     ]
+
+
+def _hits(trials: pd.DataFrame, cuts: pd.DataFrame) -> dict[tuple[str, str, str, str], np.ndarray]:
+    """The operations that cuts hit, by SoC, versions, scenario and phase; grouped by codes, since there may be a million."""
+    rows = cuts["row"].to_numpy()
+    keys = [pd.Categorical.from_codes(trials[name].cat.codes.to_numpy()[rows], dtype=trials[name].dtype) for name in _KIND]
+    grouped = cuts["operation"].astype("int64").groupby([*keys, cuts["phase"]], observed=True)
+    return {
+        (str(soc), _pair(old, new), str(scenario), str(phase)): at.to_numpy() for (soc, old, new, scenario, phase), at in grouped
+    }
 
 
 def coverage(found: Sequence[Stretch], phases: Collection[str] = (), size: int = 1) -> Coverage:
@@ -98,16 +99,15 @@ def coverage(found: Sequence[Stretch], phases: Collection[str] = (), size: int =
     return Coverage(hit=int(sum((unit > 0).sum() for unit in units)), total=int(sum(len(unit) for unit in units)), size=size)
 
 
-def _versions(trials: pd.DataFrame) -> pd.Series:
-    return trials["old_version"].astype(object) + " \N{RIGHTWARDS ARROW} " + trials["new_version"].astype(object)
+def _pair(old: object, new: object) -> str:
+    return f"{old} \N{RIGHTWARDS ARROW} {new}"
 
 
 def _totals(stock: Stock) -> dict[tuple[str, str, str, str], int]:
     """Operations of each phase by SoC, versions and scenario, from the journals of a few trials that passed."""
-    sound = stock.trials[stock.trials["verdict"].eq(Verdict.PASS.value)]
+    sound = stock.trials.loc[stock.trials["verdict"].eq(Verdict.PASS.value), [*_KIND, "fault", "campaign", "trial"]]
     found: dict[tuple[str, str, str, str], int] = {}
-    keys = [sound["soc"].astype(object), _versions(sound), sound["scenario"].astype(object)]
-    for (soc, versions, scenario), rows in sound.groupby(keys, sort=True):
+    for (soc, old, new, scenario), rows in sound.groupby(list(_KIND), observed=True):
         calm = rows[rows["fault"].eq("none")]
         hurt = rows[~rows["fault"].eq("none")]
         chosen = pd.concat([calm.head(_SAMPLES), _spread(hurt, 2 * _SAMPLES)])
@@ -117,7 +117,7 @@ def _totals(stock: Stock) -> dict[tuple[str, str, str, str], int]:
                 seen.setdefault(phase, []).append(operations)
         for phase, numbers in seen.items():
             if total := round(middle.median(numbers)):
-                found[str(soc), str(versions), str(scenario), phase] = total
+                found[str(soc), _pair(old, new), str(scenario), phase] = total
     return found
 
 

@@ -34,7 +34,7 @@ Anchor = Callable[[str, str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Segment:
+class Segment:
     """A phase on the axis: from `left` to `right` for 0 … `length` of its unit."""
 
     name: str
@@ -86,7 +86,7 @@ def map_by_time(stock: Stock, cuts: pd.DataFrame, anchor: Anchor) -> Markup | No
     for name in _in_order(map(str, latest.index)):
         usual = table.loc[table["verdict"].isin(CONCLUSIVE), f"{name}_s"].median() if name in PHASES else 0.0
         lengths[name] = max(float(latest[name]), 0.0 if pd.isna(usual) else float(usual), 1e-6)
-    segments = _segments(lengths, {name: seconds(length) for name, length in lengths.items()}, power=0.5)
+    segments = share_out(lengths, {name: seconds(length) for name, length in lengths.items()}, power=0.5)
     placed = _placed(known, known["into_s"], segments)
     return _Map(stock, known, placed, segments=segments, view=_BY_TIME, anchor=anchor).figure(marks=None)
 
@@ -101,12 +101,12 @@ def map_by_operation(stock: Stock, cuts: pd.DataFrame, found: Sequence[Stretch],
     totals = {name: max(stretch.total for stretch in found if stretch.phase == name) for name in {s.phase for s in found}}
     for name in _in_order([*map(str, latest.index), *totals]):
         lengths[name] = 1.0 + max(float(latest.get(name, 0)), totals.get(name, 0))
-    segments = _segments(lengths, {name: count(round(length) - 1, "op") for name, length in lengths.items()}, power=0.5)
+    segments = share_out(lengths, {name: count(round(length) - 1, "op") for name, length in lengths.items()}, power=0.5)
     placed = _placed(known, known["operation"] + 0.5, segments)
     return _Map(stock, known, placed, segments=segments, view=_BY_OPERATION, anchor=anchor).figure(marks=totals)
 
 
-def _placed(cuts: pd.DataFrame, values: pd.Series, segments: dict[str, _Segment]) -> np.ndarray:
+def _placed(cuts: pd.DataFrame, values: pd.Series, segments: dict[str, Segment]) -> np.ndarray:
     x = np.zeros(len(cuts))
     phases = cuts["phase"].astype(object).to_numpy()
     for name, segment in segments.items():
@@ -120,15 +120,15 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return [name for name in PHASES if name in found] + sorted(found - set(PHASES))
 
 
-def _segments(lengths: dict[str, float], labels: dict[str, str], *, power: float) -> dict[str, _Segment]:
-    """Share out the width: something for every phase, so that a short one stays readable, the rest by length to the `power`."""
+def share_out(lengths: dict[str, float], labels: dict[str, str], *, power: float) -> dict[str, Segment]:
+    """Share out the width of the axis: something for every phase, so that a short one stays readable, the rest by length to the `power`."""
     weights = {name: length**power for name, length in lengths.items()}
     floor = min(_NARROWEST, (_RIGHT - _LEFT) / max(len(lengths), 1))
     spare = (_RIGHT - _LEFT) - floor * len(lengths)
     left, segments = _LEFT, {}
     for name, length in lengths.items():
         right = left + floor + spare * weights[name] / sum(weights.values())
-        segments[name] = _Segment(name=name, left=left, right=right, length=length, label=labels[name])
+        segments[name] = Segment(name=name, left=left, right=right, length=length, label=labels[name])
         left = right
     return segments
 
@@ -137,7 +137,7 @@ class _Map:
     """One of the two views while it is drawn."""
 
     def __init__(
-        self, stock: Stock, cuts: pd.DataFrame, x: np.ndarray, *, segments: dict[str, _Segment], view: _View, anchor: Anchor
+        self, stock: Stock, cuts: pd.DataFrame, x: np.ndarray, *, segments: dict[str, Segment], view: _View, anchor: Anchor
     ) -> None:
         self.boards = list({board.name: board for campaign in stock.campaigns for board in campaign.plan.boards}.values())
         self.cuts, self.x, self.segments, self.view, self.anchor = cuts, x, segments, view, anchor
@@ -157,7 +157,7 @@ class _Map:
     def figure(self, *, marks: dict[str, int] | None) -> Markup:
         """The drawing; `marks` are the operations of each phase where those never cut are to be marked."""
         figure = self.svg
-        _bands(figure, list(self.segments.values()))
+        bands(figure, list(self.segments.values()))
         bins = np.bincount(((self.x - _LEFT) / _BIN).astype(int), minlength=int((_RIGHT - _LEFT) / _BIN) + 1)
         _density(figure, bins)
         if marks is not None:
@@ -224,14 +224,15 @@ class _Map:
         if linked:
             self.svg.open_link(self.anchor(cut.campaign, cut.trial), f"{label}, {phase(cut.phase)}")
         self.svg.rect(span[0] if free else x - 8, top + 3, width + 8 if free else 16, 19, "halo")
-        _mark(self.svg, x, top + 12.5, bricked=cut.outcome == Outcome.BRICKED.value)
+        failure_mark(self.svg, x, top + 12.5, bricked=cut.outcome == Outcome.BRICKED.value)
         if free:
             self.svg.text(x + 10 if right else x - 10, top + 16.5, label, "fl", anchor="start" if right else "end")
         if linked:
             self.svg.close_link()
 
 
-def _bands(figure: Svg, segments: Sequence[_Segment]) -> None:
+def bands(figure: Svg, segments: Sequence[Segment]) -> None:
+    """The names of the phases along the top of a map."""
     for index, segment in enumerate(segments):
         width, name = segment.right - segment.left, phase(segment.name)
         figure.rect(segment.left, 22, width, 18, f"band b{index % 2}", hint=f"{name}: {segment.label}")
@@ -251,7 +252,8 @@ def _density(figure: Svg, bins: np.ndarray) -> None:
     figure.path("".join(bars), "cov")
 
 
-def _mark(figure: Svg, x: float, y: float, *, bricked: bool) -> None:
+def failure_mark(figure: Svg, x: float, y: float, *, bricked: bool) -> None:
+    """What stands where a cut was followed by a failure."""
     if bricked:
         figure.path(f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10", "xb")
     else:
@@ -268,11 +270,11 @@ def _legend(figure: Svg, y: float, *, failed: bool, bricked: bool, never: bool, 
         figure.text(x + 9, y, label, "tick")
         x += 32 + len(label) * _LEGEND_CHAR
     if failed:
-        _mark(figure, x + 4, y - 4, bricked=False)
+        failure_mark(figure, x + 4, y - 4, bricked=False)
         figure.text(x + 16, y, "failed", "tick")
         x += 84
     if bricked:
-        _mark(figure, x + 4, y - 4, bricked=True)
+        failure_mark(figure, x + 4, y - 4, bricked=True)
         figure.text(x + 16, y, "failed: no longer serves", "tick")
         x += 200
     if never:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -21,15 +21,20 @@ from rig.report.edges import LATEST, edges
 from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argument
 from rig.report.figures import ShareAxis
 from rig.report.gating import GateResult
+from rig.report.operations import still_to_strike
+from rig.report.recoveries import set_aside
 from rig.report.signatures import Member, Signature
-from rig.report.statistics.releases import ReleaseComparison, compare_failures
 from rig.report.statistics.unseen import Unseen, unseen_share
 from rig.report.stock import Stock
+from rig.report.strip import KINDS, strip
 from rig.report.table import PARQUET_HINT
 from rig.report.timeline import timeline
 from rig.report.timing import ChangeAxis
 from rig.report.verdict import Findings, Verdict, bound_if_lost, figures, steps
 from rig.store import layout
+
+if TYPE_CHECKING:
+    from rig.report.statistics.releases import ReleaseComparison
 
 _LISTED = 100
 """Rows of trials lost to the rig that the page shows; all are in the table beside it."""
@@ -116,6 +121,7 @@ class _Page:
             "steps": steps(self.findings, contents.verdict),
             **self._recovery(),
             **self._cuts(),
+            **self._operations(),
             "signatures": [self._told(index, signature) for index, signature in enumerate(self.findings.signatures)],
             "failed": stock.count.failed,
             "count": stock.count,
@@ -124,7 +130,7 @@ class _Page:
             "timing": self.findings.timing,
             "kinds": int(trials["soc"].nunique()),
             "change": ChangeAxis(self.findings.timing.phases),
-            "levels": interference.levels(trials),
+            **self._interference(),
             "nights": trend.figure(trend.nights(stock, self.baseline)),
             "practices": scorecard.section(stock),
             "outcomes": breakdown.outcomes(trials),
@@ -175,6 +181,8 @@ class _Page:
     def _comparison(self) -> ReleaseComparison | None:
         if self.baseline is None:
             return None
+        from rig.report.statistics.releases import compare_failures  # noqa: PLC0415 - half a second, not needed without a baseline
+
         return compare_failures(
             breakdown.interrupted_updates(self.stock.trials)[0], breakdown.interrupted_updates(self.baseline.trials)[0]
         )
@@ -195,6 +203,19 @@ class _Page:
             "stretches": stretches,
             "gaps": gaps[:_GAPS],
         }
+
+    def _operations(self) -> dict[str, Any]:
+        found = self.findings.operations
+        return {
+            "operations": [(one, strip(one, f"operations-{index}")) for index, one in enumerate(found)],
+            "missed": still_to_strike(found, _GAPS),
+            "aims": [
+                (one, folder_argument(campaign))
+                for one in found if one.aimed
+                for campaign in self.stock.campaigns if one.aimed in campaign.plan.aimed
+            ],
+            "kinds_of_operation": KINDS,
+        }  # fmt: skip
 
     def _anchor(self, label: str, trial: str) -> str:
         """The element that tells about a failed trial: its own line, or its signature where that lists others."""
@@ -220,6 +241,11 @@ class _Page:
             clock=timeline(excerpt, folder, f"clock-{signature.id}") if excerpt is not None and index == 0 else None,
         )
 
+    def _interference(self) -> dict[str, Any]:
+        found = interference.levels(self.stock.trials)
+        before = interference.levels(self.baseline.trials) if self.baseline else []
+        return {"levels": found, "level_figures": interference.figures(found, before) if found else (), "levels_before": before}
+
     def _groups(self) -> dict[str, Any]:
         return {"boards": breakdown.boards(self.stock), "campaigns": None if self.stock.single else breakdown.nights(self.stock)}
 
@@ -229,6 +255,9 @@ class _Page:
             "lost": self.teller.lost(_LISTED),
             "edges": edges(self.stock),
             "latest": LATEST,
+            "rescues": self.findings.rescues[-_LISTED:],
+            "rescues_left_out": max(0, len(self.findings.rescues) - _LISTED),
+            "set_aside": set_aside(self.findings.rescues),
             "pending": int(trials["verdict"].isna().sum()),
             "interrupted": self._interrupted(),
             "bound_if_lost": bound_if_lost(self.stock),

@@ -11,6 +11,8 @@ from rig.gates import Gates
 from rig.model import Json, Verdict
 from rig.report import breakdown, words
 from rig.report.coverage import coverage
+from rig.report.operations import Operations
+from rig.report.recoveries import set_aside
 from rig.report.statistics import upper_bound
 from rig.report.table import LOST
 from rig.report.verdict import Findings
@@ -47,6 +49,7 @@ def summarised(of: Findings, verdict: Word, gates: Gates | None) -> dict[str, Js
         "faults": {"planned": int(trials["fault"].ne("none").sum()), **_faults(trials)},
         "p_fail_upper95": upper_bound(counts.failed, counts.trials),
         "flash_coverage": covered.share,
+        "operations": [_operations(one) for one in of.operations],
         "gates": _gates(of, gates),
         "signatures": [
             {
@@ -60,6 +63,7 @@ def summarised(of: Findings, verdict: Word, gates: Gates | None) -> dict[str, Js
             }
             for one in of.signatures
         ],
+        "quarantined": [{"campaign": one.campaign, "board": one.board, "why": one.why} for one in set_aside(of.rescues)],
         "lost": int(trials["verdict"].isin(LOST).sum()),
         "versions": dict(first.provenance.versions),
     }
@@ -67,6 +71,29 @@ def summarised(of: Findings, verdict: Word, gates: Gates | None) -> dict[str, Js
 
 def _faults(trials: pd.DataFrame) -> dict[str, int]:
     return {name: int(trials[f"fault_{name}"].fillna(value=False).sum()) for name in ("requested", "delivered", "proved")}
+
+
+def _operations(of: Operations) -> Json:
+    return {
+        "scenario": of.scenario,
+        "soc": of.soc,
+        "versions": of.versions,
+        "aimed": of.aimed is not None,
+        "struck": of.coverage.share,
+        "kinds": [
+            {
+                "phase": cell.phase.value,
+                "occurrence": cell.occurrence,
+                "kind": cell.kind.value,
+                "known": cell.known,
+                "aimed": cell.aimed,
+                "struck": cell.hit,
+                "at_boundary": cell.at_boundary,
+                "never": list(cell.never),
+            }
+            for cell in of.coverage.cells()
+        ],
+    }
 
 
 def _gates(of: Findings, gates: Gates | None) -> Json:

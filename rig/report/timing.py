@@ -142,7 +142,7 @@ def _curve(ours: Ecdf, theirs: Ecdf | None) -> Markup:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         figure.line(_LEFT, y(share), _RIGHT, y(share), "grid")
         figure.text(_LEFT - 6, y(share) + 4, f"{100 * share:.0f} %", "tick", anchor="end")
-    for mark in _round_marks(low, high):
+    for mark in round_marks(low, high):
         figure.line(x(mark), _BOTTOM, x(mark), _BOTTOM + 4, "ax")
         figure.text(x(mark), _BOTTOM + 17, seconds(mark) if mark else "0", "tick", anchor="middle")
     figure.line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "ax")
@@ -173,8 +173,8 @@ def _path(points: list[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{at:.1f} {height:.1f}" for at, height in points)
 
 
-def _round_marks(low: float, high: float, about: int = 6) -> list[float]:
-    """Round numbers within the range."""
+def round_marks(low: float, high: float, about: int = 6) -> list[float]:
+    """Round numbers from `low` to below `high`, some `about` of them: the marks of an axis."""
     raw = (high - low) / about
     power = 10.0 ** np.floor(np.log10(raw))
     step = next(float(power * factor) for factor in _ROUND if power * factor >= raw)

@@ -14,6 +14,8 @@ from rig.report import breakdown, words
 from rig.report.coverage import Stretch, coverage
 from rig.report.failures import folder_argument
 from rig.report.gating import GateResult, State
+from rig.report.operations import Operations
+from rig.report.recoveries import Rescue, set_aside
 from rig.report.signatures import Signature
 from rig.report.statistics import Counts, trials_needed, upper_bound
 from rig.report.stock import Stock
@@ -86,6 +88,8 @@ class Findings:
     signatures: Sequence[Signature]
     timing: Timing
     stretches: Sequence[Stretch]
+    operations: Sequence[Operations]
+    rescues: Sequence[Rescue]
 
 
 def decide(stock: Stock, gates: Sequence[GateResult], signatures: Sequence[Signature]) -> Verdict:
@@ -183,9 +187,14 @@ def _bound(of: Findings) -> Figure:
 
 
 def _covered(of: Findings) -> Figure:
-    """Coverage of the flash as the gate asks for it; without operations to count, the share of proved faults."""
+    """Coverage of the flash as the gate asks for it, else of the operations; without any to count, the share of proved faults."""
     gate = next((result.gate for result in of.gates if result.gate.kind is GateKind.FLASH_COVERAGE), None)
     found = coverage(of.stretches, [phase.value for phase in gate.scope.phases], gate.stretch) if gate else coverage(of.stretches)
+    known = sum(len(one.coverage.known) for one in of.operations)
+    if gate is None and known:
+        struck = sum(cell.hit for one in of.operations for cell in one.coverage.cells())
+        note = f"{struck:,} of {known:,} erases and writes"
+        return Figure(label="Flash operations struck by a cut", value=words.percent(struck / known), note=note)
     if found.share is not None:
         unit = "Flash operations" if found.size == 1 else f"Stretches of {found.size} flash operations"
         where = f" in {', '.join(words.phase(phase) for phase in gate.scope.phases)}" if gate and gate.scope.phases else ""
@@ -225,6 +234,8 @@ def steps(of: Findings, verdict: Verdict) -> list[Step]:
     if verdict.word is Word.NOT_DECIDED and of.stock.count.lost:
         (reason, times), *_ = Counter(lost(of.stock.trials)["reason"].astype(object)).most_common(1)
         found.append(Step(text=f"Repair the rig. The commonest reason for a lost trial ({words.count(times, 'time')}): {reason}."))
+    if aside := list(dict.fromkeys(one.board for one in set_aside(of.rescues))):
+        found.append(Step(text=f"Repair {words.listed(aside)}, which the rig has quarantined; the reasons stand under the boards. Resuming tries them again."))
     for label, campaign in zip(of.stock.labels, of.stock.campaigns, strict=True):
         mine = of.stock.trials[of.stock.trials["campaign"].eq(label)]
         if left := int(mine["verdict"].isna().sum()):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from rig.report.statistics.answer import CONFIDENCE, Answer, Counts, Floats, Ints, check_open_unit, pooled
 from rig.report.statistics.many_comparisons import adjusted
@@ -25,7 +25,7 @@ class Homogeneity(Answer):
     """Whether groups differ in their failure probability by more than chance.
 
     `p_value` is exact, or from seeded draws where `exact` is false; None where nothing can be compared.  `standouts` are the groups
-    that fail oftener than the others together, after Holm's correction for the number of groups.
+    that fail oftener than the others together, after Holm's correction for the number of groups; none is named unless the groups differ.
     """
 
     what: str
@@ -105,7 +105,7 @@ def homogeneity(groups: Mapping[str, Counts], confidence: float = CONFIDENCE, *,
         confidence=confidence,
         p_value=p_value,
         exact=exact,
-        standouts=_standouts(tried, total, 1.0 - confidence),
+        standouts=_standouts(tried, total, 1.0 - confidence) if p_value <= 1.0 - confidence else (),
         lacking=f"{total.failed} failures are too few to tell, however they fall" if least > 1.0 - confidence else "",
     )
 
@@ -142,6 +142,8 @@ def _drawn(failed: Ints, trials: Ints, seed: int) -> float:
 
 
 def _standouts(groups: Mapping[str, Counts], total: Counts, error: float) -> tuple[str, ...]:
+    from scipy import stats  # noqa: PLC0415 - half a second, which groups that do not differ need not cost
+
     tails = [stats.hypergeom.sf(counts.failed - 1, total.trials, total.failed, counts.trials) for counts in groups.values()]
     corrected = adjusted([min(1.0, float(tail)) for tail in tails])
     return tuple(name for name, p in zip(groups, corrected, strict=True) if p is not None and p <= error)

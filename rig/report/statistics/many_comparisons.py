@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from scipy import stats
-
 
 class Correction(StrEnum):
     """Which error is kept small."""
@@ -32,6 +30,8 @@ def adjusted(p_values: Sequence[float | None], correction: Correction = Correcti
     if correction is Correction.HOLM:
         corrected = iter(_holm(tested))
     else:
+        from scipy import stats  # noqa: PLC0415 - half a second, which Holm's correction need not cost
+
         corrected = iter(stats.false_discovery_control(tested).tolist() if tested else ())
     return tuple(None if p is None else float(next(corrected)) for p in p_values)
 

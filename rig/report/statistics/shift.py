@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from rig.report.statistics.answer import CONFIDENCE, Answer, Floats, check_open_unit
 from rig.report.statistics.timing import ordered_finite
@@ -84,7 +84,7 @@ def _rank_of_lower_end(first: int, second: int, tail: float) -> int:
     if pairs <= _MOST_EXACT_PAIRS:
         return int(np.searchsorted(np.cumsum(_mann_whitney(first, second)), tail * (1.0 + _PRECISION), side="right"))
     spread = math.sqrt(pairs * (first + second + 1) / 12)
-    return max(0, math.floor(pairs / 2 - float(stats.norm.isf(tail)) * spread))
+    return max(0, math.floor(pairs / 2 + float(special.ndtri(tail)) * spread))
 
 
 @lru_cache(maxsize=64)
@@ -113,6 +113,8 @@ def _evenly_kept(ordered: Floats) -> Floats:
 def _p_value(ours: Floats, theirs: Floats) -> float:
     if ours[0] == ours[-1] == theirs[0] == theirs[-1]:
         return 1.0
+    from scipy import stats  # noqa: PLC0415 - half a second, which reports without a baseline need not cost
+
     both = np.concatenate([ours, theirs])
     exact = len(ours) * len(theirs) <= _MOST_EXACT_PAIRS and len(np.unique(both)) == len(both)
     return float(stats.mannwhitneyu(ours, theirs, alternative="two-sided", method="exact" if exact else "asymptotic").pvalue)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from rig.report.statistics.answer import CONFIDENCE, Answer, Floats, check_open_unit
 
@@ -73,13 +74,21 @@ def values_needed(q: float, confidence: float = CONFIDENCE) -> int:
 
 def _quantile(ordered: Floats, q: float, confidence: float) -> Quantile:
     n, tail = len(ordered), (1.0 - confidence) / 2
-    below, above = (int(stats.binom.ppf(level, n, q)) for level in (tail, 1.0 - tail))
+    below, above = (_binomial_quantile(level, n, q) for level in (tail, 1.0 - tail))
     low = float(ordered[below - 1]) if n and below >= 1 else None
     high = float(ordered[above]) if above < n else None
     needed = values_needed(q, confidence)
     lacking = "" if None not in (low, high) else f"{n:,} values are too few for the {q:.4g} quantile, which needs {needed:,}"
     value = float(np.quantile(ordered, q, method="averaged_inverted_cdf")) if n else None  # always within the interval
     return Quantile(q=q, n=n, confidence=confidence, value=value, low=low, high=high, lacking=lacking)
+
+
+def _binomial_quantile(level: float, n: int, p: float) -> int:
+    """How many of `n` values, each below with probability `p`, are below at most, with probability `level`: `scipy.stats.binom.ppf`.
+
+    That module alone takes half a second to import.
+    """
+    return bisect.bisect_left(range(n), level, key=lambda number: special.bdtr(number, n, p))
 
 
 def quantile_change(new: ArrayLike, baseline: ArrayLike, q: float, confidence: float = CONFIDENCE) -> QuantileChange:
