@@ -67,6 +67,16 @@ def test_receipts_tell_of_the_disorder_too(tmp_path: Path, kind: str, every: int
     assert not [event for event in of(events, "dut.error") if event.data["type"] == "MalformedReply"], "the client blames the device"
 
 
+@pytest.mark.parametrize("kind", ["repeat_requests", "reorder_requests"])
+def test_packets_over_a_serial_port_get_into_the_same_disorder(tmp_path: Path, kind: str) -> None:
+    serial = {"transport": "serial", "enter_by_pin_reset": True}
+    boards = boards_file(tmp_path, only="nrf52840", protocol="secure_dfu", bootloader=serial)
+    boards.write_text(boards.read_text().replace('"soc": "nrf52840"', '"dfu_port": "virtual:dk1/serial", "soc": "nrf52840"'))
+    scenario = scenario_file(tmp_path, faults=[fault(kind, chunk=1)], protocol="secure_dfu")
+    (judgement,) = run_campaign(tmp_path, scenario, boards)
+    assert (judgement.verdict, judgement.fault_proved) == (Verdict.PASS, True), judgement.reason
+
+
 def test_a_disorder_that_outlasts_every_retry_ends_with_a_good_update(tmp_path: Path) -> None:
     judgement, events = run_one(tmp_path, fault("reorder_requests", chunk=1, for_ms=9000), protocol="secure_dfu")
     assert (judgement.verdict, judgement.outcome) == (Verdict.PASS, Outcome.RECOVERED_ON_RETRY), judgement.reason

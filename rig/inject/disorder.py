@@ -1,7 +1,7 @@
 """The client sends the parts of the image twice, or neighbours in the wrong order.
 
 Proved is it by the device's own answers.  Over SMP: a second answer to one sequence number; an answer to the later part before the one to
-the part that was due.  Over Secure DFU: the checksum of exactly those bytes that a device holds which got them like that.
+the part that was due.  Over Secure DFU: a checksum that a device can have only when packets reached it so, or a second copy refused.
 """
 
 from __future__ import annotations

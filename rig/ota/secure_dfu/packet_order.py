@@ -31,11 +31,13 @@ def turns(packets: Iterable[bytes], sending: Sending) -> Iterator[Turn]:
     """`packets` as they are to be sent: each alone, each twice, or two of them the wrong way round."""
     rest = iter(packets)
     for packet in rest:
-        disorder = sending.disorder
-        due: tuple[bytes, ...] = (packet,)
-        if disorder is Disorder.REORDER:
-            due = (packet, *islice(rest, 1))
-        yield Turn(disorder=disorder, due=due, sent=due * 2 if disorder is Disorder.REPEAT else due[::-1])
+        neighbour = tuple(islice(rest, 1)) if sending.disorder is Disorder.REORDER else ()
+        if neighbour:
+            yield Turn(disorder=Disorder.REORDER, due=(packet, *neighbour), sent=(*neighbour, packet))
+        elif sending.disorder is Disorder.REPEAT:
+            yield Turn(disorder=Disorder.REPEAT, due=(packet,), sent=(packet, packet))
+        else:
+            yield Turn(disorder=Disorder.NONE, due=(packet,), sent=(packet,))
 
 
 class Disarray:
