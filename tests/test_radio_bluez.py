@@ -114,6 +114,26 @@ def test_an_adapter_that_is_not_there_is_the_rigs_trouble() -> None:
     on_bench(story)
 
 
+def test_without_a_name_the_first_adapter_that_is_on_is_taken() -> None:
+    async def story(bench: Bench) -> None:
+        async with bluetoothd(bench.bus.address), BleakRadio(owner="dk1") as radio:
+            assert (await radio.find(lambda seen: seen.address == BOARD, timeout_s=10.0)).address == BOARD
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize(("is_there", "says"), [(True, "No powered Bluetooth adapters"), (False, "No Bluetooth adapters found")])
+def test_without_a_name_and_an_adapter_that_is_on_the_radio_does_not_open(is_there: bool, says: str) -> None:
+    async def story(bench: Bench) -> None:
+        async with bluetoothd(bench.bus.address, adapter=is_there) as daemon:
+            if is_there:
+                await daemon.power_off()
+            with pytest.raises(InstrumentError, match=rf"dk1\.radio: opening the adapter failed: {says}"):
+                await BleakRadio(owner="dk1").__aenter__()
+
+    on_bench(story)
+
+
 def test_a_bus_without_bluez_is_the_rigs_trouble() -> None:
     async def story(_bench: Bench) -> None:
         with pytest.raises(InstrumentError, match=r"dk1\.radio"):

@@ -20,7 +20,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakDeviceNotFoundError, BleakError
 
-from rig.drivers.bleak_errors import ADAPTER_HINT, BUS_ERRORS, blame, blame_for_connect, is_already_paired
+from rig.drivers.bleak_errors import ADAPTER_HINT, BUS_ERRORS, blame, blame_for_connect, is_already_paired, words
 from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound
 from rig.ports import Advertisement
 
@@ -306,7 +306,7 @@ class BleakRadio:
         try:
             yield
         except (BleakError, *BUS_ERRORS) as error:  # TimeoutError is an OSError
-            reason = str(error) or "it does not answer"
+            reason = words(error) if isinstance(error, BleakError) else str(error) or "it does not answer"
             raise InstrumentError(self._name, f"{what} failed: {reason}", hint=ADAPTER_HINT) from error
 
 
