@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rig.drivers import radio_bleak
 from rig.drivers.radio_bleak import BleakRadio
 from rig.errors import PAIRING_GROUP, InstrumentError, LinkLost, NoReply, NotFound, Refused, RigError
 from rig.ports import GattLink
@@ -110,6 +111,26 @@ def test_an_adapter_that_is_not_there_is_the_rigs_trouble() -> None:
             with pytest.raises(InstrumentError, match=r"dk1\.radio: scanning failed: adapter 'hci0' not found"):
                 async with BleakRadio(owner="dk1", adapter="hci0") as radio:
                     await radio.find(lambda _seen: True, timeout_s=1.0)
+
+    on_bench(story)
+
+
+def test_without_a_name_the_first_adapter_that_is_on_is_taken() -> None:
+    async def story(bench: Bench) -> None:
+        async with bluetoothd(bench.bus.address), BleakRadio(owner="dk1") as radio:
+            assert (await radio.find(lambda seen: seen.address == BOARD, timeout_s=10.0)).address == BOARD
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize(("is_there", "says"), [(True, "No powered Bluetooth adapters"), (False, "No Bluetooth adapters found")])
+def test_without_a_name_and_an_adapter_that_is_on_the_radio_does_not_open(is_there: bool, says: str) -> None:
+    async def story(bench: Bench) -> None:
+        async with bluetoothd(bench.bus.address, adapter=is_there) as daemon:
+            if is_there:
+                await daemon.power_off()
+            with pytest.raises(InstrumentError, match=rf"dk1\.radio: opening the adapter failed: {says}"):
+                await BleakRadio(owner="dk1").__aenter__()
 
     on_bench(story)
 
@@ -362,7 +383,43 @@ def test_an_adapter_that_is_pulled_out_is_the_rigs_trouble() -> None:
     with_radio(story)
 
 
-# -------------------------------------------------------------------------------------------------------------- lost buses
+# ------------------------------------------------------------------------------------------- a bluetoothd that hangs, or dies
+@pytest.mark.parametrize("member", ["StartDiscovery", "StopDiscovery"])
+def test_a_bluetoothd_that_hangs_ends_a_scan_at_a_limit(monkeypatch: pytest.MonkeyPatch, member: str) -> None:
+    monkeypatch.setattr(radio_bleak, "_ADAPTER_S", 0.3)
+
+    async def story(_bench: Bench, daemon: Bluetoothd, radio: BleakRadio) -> None:
+        daemon.hang(member)
+        with pytest.raises(InstrumentError, match=r"dk1\.radio: scanning failed: it does not answer"):
+            await radio.find(lambda seen: seen.address == BOARD, timeout_s=2.0)
+
+    with_radio(story)
+
+
+def test_a_bluetoothd_that_hangs_ends_a_connection_attempt_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(_bench: Bench, daemon: Bluetoothd, radio: BleakRadio) -> None:
+        found = await radio.find(lambda seen: seen.address == BOARD, timeout_s=10.0)
+        monkeypatch.setattr(radio_bleak, "_ADAPTER_S", 0.3)
+        for member in ("Connect", "Disconnect"):
+            daemon.hang(member)
+        with pytest.raises(InstrumentError, match=r"dk1\.radio: the Bluetooth service does not call the connection off"):
+            await radio.connect(found, services=[SMP], timeout_s=0.3)
+
+    with_radio(story)
+
+
+def test_a_bluetoothd_that_hangs_ends_a_disconnection_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(radio_bleak, "_DISCONNECT_S", 0.3)
+
+    async def story(bench: Bench, daemon: Bluetoothd, radio: BleakRadio) -> None:
+        link = await bench.link(radio)
+        daemon.hang("Disconnect")
+        with pytest.raises(InstrumentError, match=r"dk1\.radio: the Bluetooth service does not end the connection"):
+            await link.disconnect()
+
+    with_radio(story)
+
+
 def test_a_bluetoothd_that_dies_under_a_link_is_the_rigs_trouble() -> None:
     async def story(bench: Bench) -> None:
         async with bluetoothd(bench.bus.address) as daemon:

@@ -7,4 +7,4 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--boards", metavar="FILE", help="boards file of a lab: run the contracts on its sacrificial boards, which are overwritten")
-    parser.addoption("--image", metavar="FILE", help="with --boards: signed image that those boards run, programmed by their probes first")
+    parser.addoption("--image", metavar="FILE", help="with --boards: signed image for the boards with MCUboot, programmed by their probes first")

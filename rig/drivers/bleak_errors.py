@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bleak.exc import (
     PROTOCOL_ERROR_CODES,
+    BleakBluetoothNotAvailableError,
     BleakCharacteristicNotFoundError,
     BleakDBusError,
     BleakDeviceNotFoundError,
@@ -62,7 +63,7 @@ def blame(error: Exception, request: str, *, instrument: str, can_write: bool = 
         return Refused(request, group=_ATT_GROUP, code=code, name=PROTOCOL_ERROR_CODES.get(code, "unknown ATT error"))
     if isinstance(error, BleakError) and "not connected" in str(error).lower():
         return LinkLost(None)  # BlueZ answers so before it says that the device has gone
-    return InstrumentError(instrument, f"{request} failed: {_words(error)}")
+    return InstrumentError(instrument, f"{request} failed: {words(error)}")
 
 
 def blame_for_connect(error: Exception, instrument: str) -> Exception:
@@ -79,10 +80,13 @@ def blame_for_connect(error: Exception, instrument: str) -> Exception:
     hci_reason = getattr(error, "hci_reason", None)
     if hci_reason is not None or _is_of_the_link(error):
         return LinkLost(hci_reason)  # BlueZ has many words for it, and no reason
-    return InstrumentError(instrument, f"connect failed: {_words(error)}", hint=ADAPTER_HINT)
+    return InstrumentError(instrument, f"connect failed: {words(error)}", hint=ADAPTER_HINT)
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """What `error`, bleak's or one of `BUS_ERRORS`, says to a reader."""
+    if isinstance(error, BleakBluetoothNotAvailableError):
+        return str(error.args[0])
     return str(error) if isinstance(error, BleakError) else f"the D-Bus has gone ({type(error).__name__})"
 
 

@@ -20,7 +20,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakDeviceNotFoundError, BleakError
 
-from rig.drivers.bleak_errors import ADAPTER_HINT, BUS_ERRORS, blame, blame_for_connect, is_already_paired
+from rig.drivers.bleak_errors import ADAPTER_HINT, BUS_ERRORS, blame, blame_for_connect, is_already_paired, words
 from rig.errors import ConfigError, InstrumentError, LinkLost, NoReply, NotFound
 from rig.ports import Advertisement, RadioCapability
 
@@ -37,6 +37,8 @@ _TRANSACTION_S = 30.0
 """An ATT transaction that takes longer has failed (Vol 3 Part F 3.3.3)."""
 _ADAPTER_S = 10.0
 """A Bluetooth service of the host that has not answered by then is broken."""
+_DISCONNECT_S = 40.0
+"""A device that has died keeps its connection for the supervision timeout, at most 32 s (Vol 4 Part E 7.8.12)."""
 
 
 class BleakLink:
@@ -78,7 +80,8 @@ class BleakLink:
         if self.is_up:
             try:
                 with self._translated("disconnect"):
-                    await self._client.disconnect()
+                    async with asyncio.timeout(_DISCONNECT_S):
+                        await self._client.disconnect()
             except TimeoutError:
                 raise InstrumentError(self._instrument, "the Bluetooth service does not end the connection") from None
             self.on_lost(None)
@@ -245,7 +248,7 @@ class BleakRadio:
             arrivals.put_nowait(_advertisement(device, data, loop.time()))
 
         with self._adapter_errors("scanning"):
-            async with BleakScanner(on_advertisement, **self._scanner_options):
+            async with asyncio.timeout(timeout_s + 2 * _ADAPTER_S), BleakScanner(on_advertisement, **self._scanner_options):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(timeout_s):
                         while not accept(advertisement := await arrivals.get()):
@@ -292,14 +295,18 @@ class BleakRadio:
         return link
 
     async def _connect(self, client: BleakClient, timeout_s: float) -> None:
+        """Connect within the client's own limit, and once more where BlueZ says that it has paired in the meantime."""
         try:
-            try:
-                await client.connect()
-            except BleakError as error:
-                if not is_already_paired(error):
-                    raise
-                await client.connect()  # BlueZ has paired by itself in the meantime, and now it says so
+            async with asyncio.timeout(2 * timeout_s + _ADAPTER_S) as limit:
+                try:
+                    await client.connect()
+                except BleakError as error:
+                    if not is_already_paired(error):
+                        raise
+                    await client.connect()
         except TimeoutError:
+            if limit.expired():  # bleak does not limit how long it waits for the end of an attempt
+                raise InstrumentError(self._name, "the Bluetooth service does not call the connection off", hint=ADAPTER_HINT) from None
             raise NoReply("connect", timeout_s) from None
         except (BleakError, *BUS_ERRORS) as error:
             raise blame_for_connect(error, self._name) from error
@@ -325,7 +332,7 @@ class BleakRadio:
         try:
             yield
         except (BleakError, *BUS_ERRORS) as error:  # TimeoutError is an OSError
-            reason = str(error) or "it does not answer"
+            reason = words(error) if isinstance(error, BleakError) else str(error) or "it does not answer"
             raise InstrumentError(self._name, f"{what} failed: {reason}", hint=ADAPTER_HINT) from error
 
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from rig.virtual.world import VirtualBench
 from tests.bluez.bus import private_bus
-from tests.bluez.daemon import bluetoothd
+from tests.bluez.daemon import LINUX_INTERVAL_MS, bluetoothd
 
 
 class BenchBehindBluez(VirtualBench):
@@ -18,7 +18,7 @@ class BenchBehindBluez(VirtualBench):
         await super().__aenter__()
         async with AsyncExitStack() as opening:
             bus = await opening.enter_async_context(private_bus())
-            await opening.enter_async_context(bluetoothd(bus.address))
+            await opening.enter_async_context(bluetoothd(bus.address, interval_ms=LINUX_INTERVAL_MS))
             self._host = opening.pop_all()
         return self
 

@@ -28,8 +28,12 @@ from tests.bluez.objects import ObjectTree
 
 ADAPTER = "/org/bluez/hci0"
 ADAPTER_INTERFACE = "org.bluez.Adapter1"
-_INTERVAL_MS = 30.0
+LINUX_INTERVAL_MS = 30.0
 """What Linux asks for when nobody says otherwise; its supervision timeout of 0.42 s is for machines with nothing else to do."""
+QUICK_INTERVAL_MS = 7.5
+"""The shortest that there is, for tests that are not about time."""
+
+_SUPERVISION_S = 4.0
 
 Answer = tuple[str, list[Any]]
 Method = Callable[[Message], Awaitable[Answer | None]]
@@ -246,9 +250,9 @@ async def _listen_for_leavers(bus: MessageBus) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bluetoothd(address: str, *, adapter: bool = True, supervision_s: float = 4.0) -> AsyncIterator[Bluetoothd]:
+async def bluetoothd(address: str, *, adapter: bool = True, interval_ms: float = QUICK_INTERVAL_MS) -> AsyncIterator[Bluetoothd]:
     """A bluetoothd on the bus at `address`, with or without an adapter, over the air of this context."""
-    central = await BumbleCentral.open(await open_adapter(""), LinkOptions(interval_ms=_INTERVAL_MS, supervision_s=supervision_s))
+    central = await BumbleCentral.open(await open_adapter(""), LinkOptions(interval_ms=interval_ms, supervision_s=_SUPERVISION_S))
     bus = await MessageBus(bus_address=address).connect()
     daemon = Bluetoothd(bus, central)
     try:

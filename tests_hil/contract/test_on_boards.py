@@ -24,7 +24,9 @@ from rig import drivers
 from rig.config.load import load_boards
 from rig.errors import InstrumentError, NotFound, Refused
 from rig.images.sample_app import build_signed
-from rig.model import Board, InstrumentSpec, Interference, InterferenceKind
+from rig.model import Board, InstrumentSpec, Interference, InterferenceKind, Protocol
+from rig.ota.secure_dfu.transport import DFU_SERVICE
+from rig.ota.smp_transport import SMP_SERVICE
 from rig.ports import Attenuator, Console, GattLink, Interferer, PowerSupply, Probe, Radio, SupplyCapability
 from rig.scenario import ImageBuild
 from rig.virtual.clock import loop_factory
@@ -36,6 +38,7 @@ OFF_S = 2.0
 """After that long without its supply every board is silent; the self-test measures how long it takes."""
 READY_S = 30.0
 ABSENT = "5a1e00ff-9f3b-4a7c-8c21-0f6d2b9e7a10"
+SERVICES = {Protocol.SMP: SMP_SERVICE, Protocol.SECURE_DFU: DFU_SERVICE}
 CARRIER = Interference(kind=InterferenceKind.CARRIER, frequencies_mhz=(2440,), power_dbm=0)
 
 
@@ -94,7 +97,7 @@ class OnBoard:
 
     async def connect(self, radio: Radio) -> GattLink:
         found = await radio.find(lambda seen: seen.name == self.board.ble_name, timeout_s=20.0)
-        return await radio.connect(found, services=[], timeout_s=20.0)
+        return await radio.connect(found, services=[SERVICES[self.board.protocol]], timeout_s=20.0)
 
 
 class Heard:
@@ -146,7 +149,11 @@ def subjects(options: pytest.Config) -> tuple[Subject, ...]:
     path = options.getoption("--image", default=None)
     image = Path(path).read_bytes() if path is not None else None
     lab = boards_under_test(options)
-    return tuple(Subject(board=board, bench=bench, image=image, clock="wall") for board, bench in lab) if lab else made_here()
+    if not lab:
+        return made_here()
+    return tuple(
+        Subject(board=board, bench=bench, image=image if board.protocol is Protocol.SMP else None, clock="wall") for board, bench in lab
+    )
 
 
 NEEDS: dict[str, Callable[[Board], bool]] = {
