@@ -1,4 +1,4 @@
-"""Strikes every flash operation of an update of 200 KiB on two virtual nRF52840, mode by mode, and prints what that took.
+"""Strikes every flash operation of an update on two virtual nRF52840, mode by mode, and prints what that took.
 
 Exits with 1 when an operation was left out, a trial did not pass, or all modes together took longer than 20 minutes, which two idle cores
 do not.  CPU time counts all processes, planning and report included.
@@ -117,15 +117,16 @@ def boards(folder: Path, mode: Mode) -> Path:
     return written(folder / "boards.yaml", document)
 
 
-def scenario(folder: Path, name: str, mode: Mode) -> Path:
+def scenario(folder: Path, name: str, mode: Mode, *, size_kib: int) -> Path:
     """Every operation of the mode's phases once, in large rounds."""
+    size = f"{size_kib} KiB"
     aim = {"plan": "every", "round": 240, **({"phases": list(mode.phases)} if mode.phases else {})}
     document: dict[str, Any] = {
         "scenario": name,
         "protocol": mode.protocol,
         "images": {
-            "old": {"build": {"version": "1.0.0", "size": "200 KiB"}},
-            "new": {"build": {"version": "1.1.0", "size": "200 KiB"}},
+            "old": {"build": {"version": "1.0.0", "size": size}},
+            "new": {"build": {"version": "1.1.0", "size": size}},
         },
         "update": {"confirm": not mode.reverts} if mode.protocol == "smp" else {},
         "faults": [{"power_cut": {"aim": aim, "off_ms": 300}}],
@@ -142,11 +143,11 @@ def written(path: Path, document: dict[str, Any]) -> Path:
 
 
 # --------------------------------------------------------------------------------------------------------------- running
-def measured(folder: Path, name: str, jobs: int) -> Row:
+def measured(folder: Path, name: str, *, jobs: int, size_kib: int) -> Row:
     """Run one mode as a user would."""
     folder.mkdir(parents=True)
     mode = MODES[name]
-    files = scenario(folder, name, mode), boards(folder, mode)
+    files = scenario(folder, name, mode, size_kib=size_kib), boards(folder, mode)
     arguments = ["run", str(files[0]), "--boards", str(files[1]), "--out", str(folder / "campaign"), "--jobs", str(jobs)]
     print("$ rig", shlex.join(arguments), flush=True)
     wall_s, cpu_s = time.monotonic(), children_s()
@@ -193,10 +194,11 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("reports/coverage-figure"), help="where to put everything; replaced")
     parser.add_argument("--modes", nargs="+", choices=tuple(MODES), default=list(MODES), metavar="MODE", help=", ".join(MODES))
     parser.add_argument("--jobs", type=int, default=2, help="worker processes, 2 when left out; each mode has two boards")
+    parser.add_argument("--size", type=int, default=200, metavar="KIB", help="size of the images, 200 when left out")
     parser.add_argument("--json", type=Path, help="write the rows there")
     options = parser.parse_args()
     shutil.rmtree(options.folder, ignore_errors=True)
-    rows = [measured(options.folder / name, name, options.jobs) for name in options.modes]
+    rows = [measured(options.folder / name, name, jobs=options.jobs, size_kib=options.size) for name in options.modes]
     wall_s, cpu_s = sum(row.wall_s for row in rows), sum(row.cpu_s for row in rows)
     print("", HEAD, *rows, sep="\n")
     print(f"{len(rows)} of {len(MODES)} modes, {sum(row.cuts for row in rows)} cuts: {wall_s / 60:.1f} minutes, {cpu_s:.0f} s of CPU time")
