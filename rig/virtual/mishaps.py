@@ -32,7 +32,7 @@ _FEEDING_MV = 1900
 """Through protection diodes VDD floats at 1 to 2.5 V (reports from users of the kits); enough for the SoC to run on."""
 _LATE_S = 0.1
 _CHATTER_S = 0.3
-"""Between two lines of an application that logs."""
+"""Between two lines of a board that prints a lot."""
 
 
 class ProbeTrouble(StrEnum):
@@ -139,13 +139,13 @@ def _sagging(around: Surrounded) -> Undo:
 
 
 def _console_swapped(around: Surrounded) -> Undo:
-    """The plugs of two boards' consoles change places; the other board's application prints a line now and then."""
+    """The plugs of two boards' consoles change places; the other one's application says time and again that it serves."""
     mine, other = around.board.soc, around.another(Strange.OTHER_UNIT).soc
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
 
     def chatter() -> None:
-        other.console.send(b"uptime\r\n")
+        other.console.send(b"advertising\r\n")
         timers[:] = [loop.call_later(_CHATTER_S, chatter)]
 
     def swap() -> None:
