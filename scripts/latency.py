@@ -26,6 +26,7 @@ from rig.formats import ppk2
 from rig.formats.ppk2 import Command
 from rig.journal import Journal
 from rig.model import ConsoleSignals, Event
+from rig.run.promptness import prompt
 from rig.run.record import ConsoleLines
 from rig.virtual.ppk2 import CALIBRATION
 
@@ -49,7 +50,8 @@ def latencies(number: int) -> list[float]:
     process.start()
     try:
         *consoles, supply = ours.recv()
-        asyncio.run(_drive(consoles, supply, ours))
+        with prompt():  # as in every trial on real instruments
+            asyncio.run(_drive(consoles, supply, ours))
         return sorted(ours.recv())
     finally:
         process.kill()
@@ -95,7 +97,9 @@ def _play(connection: Connection, number: int) -> None:
         _answer(supply, 0.01)
     connection.recv()
     time.sleep(0.2)
-    connection.send(_measure(consoles, supply, number))
+    with prompt():  # an instrument waits for no other program
+        found = _measure(consoles, supply, number)
+    connection.send(found)
     time.sleep(_ANSWER_LIMIT_S)
 
 

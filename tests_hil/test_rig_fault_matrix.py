@@ -52,6 +52,7 @@ NAMED = {
     "supply-stuck-on": r"dk1\.supply: was switched off .* VDD is high",
     "supply-stuck-off": r"dk1\.(supply: .* VDD stayed low|probe: no target voltage)",
     "supply-sags": r"dk1\.(supply: .*neither seen nor heard|probe: no target voltage)",
+    "supply-hiccups": r"dk1\.(supply: has failed by itself|probe: no target voltage)",
     "adapter-gone": r"dk1\.radio: .*vanished",
     "antenna-off": rf"dk1\.radio: |{SILENT_RADIO}",
     "other-soc-on-probe": r"dk1\.probe: ",

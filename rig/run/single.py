@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from rig import bench, drivers
 from rig.errors import InstrumentError, RigError
 from rig.judge import judge
 from rig.model import Board, ImageFile, InstrumentSpec, Judgement, Trial
+from rig.run.promptness import prompt
 from rig.run.trial import TrialRun
 from rig.store import Attempt
 
@@ -35,7 +37,9 @@ def run_one(
     Raises:
         StorageError: the evidence cannot be written.
     """
-    with asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
+    has_real_instruments = bench_spec.driver not in drivers.DRIVERS["bench"]
+    waiting = prompt() if has_real_instruments else nullcontext()
+    with waiting, asyncio.Runner(loop_factory=drivers.resolve(CLOCKS[clock])) as runner:
         return runner.run(_run(trial, board, bench_spec, begin, image_path))
 
 

@@ -20,6 +20,7 @@ from rig.model import Expectation, ImageFile, Phase, Protocol, Request, Trial
 from rig.ports import DeviceInfo
 from rig.product import Product
 from rig.run.closing import ClosingCheck
+from rig.run.collapse import collapsed
 from rig.run.dfu_flow import DfuFlow
 from rig.run.examinations import Examiner, Scene
 from rig.run.faults import Client, ClientKilled, means_of
@@ -175,6 +176,7 @@ class TrialRun:
                 if self._is_about_pairing(error):
                     return None
                 reason = f"the freshly flashed board does not serve: {error}"
+        self._check_power_held()
         await self._dut.probe.info()  # says so itself when the board has no power
         await self._dut.probe.detach()
         printed = await self._console.ready_within(self._trial.limits.boot_s, since_seq=since_seq)
@@ -305,6 +307,7 @@ class TrialRun:
     async def _observe(self) -> None:
         """Look from outside, after the last fault: what runs, can it be updated again, is the user's data intact."""
         self._dut.console.check()
+        self._check_power_held()
         running = await self._final_look()
         if self._trial.again is not None and (running is not None or self._waits_in_dfu_mode()):
             await self._update_again(self._trial.again)
@@ -383,4 +386,11 @@ class TrialRun:
             self._journal.emit("run", kind, **data)
 
         check = ClosingCheck(self._dut, is_absent=self._flow.is_absent, limits=self._trial.limits, emit=emit)
+        self._check_power_held()
         await check.run(identity=self._identity, starts=starts if serves else None)
+
+    def _check_power_held(self) -> None:
+        """Nobody but the rig may have taken the board's power."""
+        if collapsed(self._journal.events) is not None:
+            reason = "has failed by itself: the board started as after power-on, and nobody had taken its power"
+            raise InstrumentError(f"{self._dut.board.name}.supply", reason, hint="look at its current limit and at the wire to the board")

@@ -30,9 +30,11 @@ _SAGGED_MV = 1500
 
 _FEEDING_MV = 1900
 """Through protection diodes VDD floats at 1 to 2.5 V (reports from users of the kits); enough for the SoC to run on."""
+_TRIPPED_S, _HOLDS_S = 0.05, 4.0
+"""How long a tripped current limit keeps the supply down, and how long it holds until the next time: estimates."""
 _LATE_S = 0.1
 _CHATTER_S = 0.3
-"""Between two lines of an application that logs."""
+"""Between two lines of a board that prints a lot."""
 
 
 class ProbeTrouble(StrEnum):
@@ -138,14 +140,35 @@ def _sagging(around: Surrounded) -> Undo:
     return lambda: around.board.power.sag(None)
 
 
+def _hiccups(around: Surrounded) -> Undo:
+    """The supply's current limit trips in hiccup mode: off for a moment, tried again, time after time."""
+    loop, power = asyncio.get_running_loop(), around.board.power
+    timers: list[asyncio.TimerHandle] = []
+
+    def trip() -> None:
+        power.sag(_SAGGED_MV)
+        timers[:] = [loop.call_later(_TRIPPED_S, try_again)]
+
+    def try_again() -> None:
+        power.sag(None)
+        timers[:] = [loop.call_later(_HOLDS_S, trip)]
+
+    def ends() -> None:
+        timers.pop().cancel()
+        power.sag(None)
+
+    trip()
+    return ends
+
+
 def _console_swapped(around: Surrounded) -> Undo:
-    """The plugs of two boards' consoles change places; the other board's application prints a line now and then."""
+    """The plugs of two boards' consoles change places; the other one's application says time and again that it serves."""
     mine, other = around.board.soc, around.another(Strange.OTHER_UNIT).soc
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
 
     def chatter() -> None:
-        other.console.send(b"uptime\r\n")
+        other.console.send(b"advertising\r\n")
         timers[:] = [loop.call_later(_CHATTER_S, chatter)]
 
     def swap() -> None:
@@ -233,6 +256,7 @@ MISHAPS: Mapping[str, Mishap] = {
     "supply-stuck-on": _jammed(True),
     "supply-stuck-off": _jammed(False),
     "supply-sags": _sagging,
+    "supply-hiccups": _hiccups,
     "fed-by-console": _fed_by_console,
     "fed-by-probe": _fed_by_probe,
     "fed-by-usb": _fed_by_usb,
