@@ -26,7 +26,7 @@ from rig.report.signatures import Member, Signature
 from rig.report.statistics.unseen import Unseen, unseen_share
 from rig.report.stock import Stock
 from rig.report.strip import KINDS, strip
-from rig.report.table import PARQUET_HINT
+from rig.report.table import PARQUET_HINT, has_parquet
 from rig.report.timeline import timeline
 from rig.report.timing import ChangeAxis
 from rig.report.verdict import Findings, Verdict, bound_if_lost, figures, steps
@@ -281,7 +281,7 @@ class _Page:
             "images": self._images(),
             "files": layout,
             "products": contents.products,
-            "parquet_hint": "" if layout.TABLE_PARQUET in contents.products else PARQUET_HINT,
+            "parquet_hint": "" if has_parquet() else PARQUET_HINT,
             "command": " ".join(folder_argument(campaign) for campaign in stock.campaigns),
             "summary": _script_json(contents.summary),
         }
