@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from rig.accept import Word as Accepted
 from rig.gates import Gates
-from rig.model import Json, Protocol
+from rig.model import Json, OperationKind, Protocol
 from rig.report import breakdown, cutmap, interference, scorecard, trend, words
 from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argument
 from rig.report.figures import ShareAxis
@@ -205,6 +205,7 @@ class _Page:
 
     def _operations(self) -> dict[str, Any]:
         found = self.findings.operations
+        status = [cell for one in found for cell in one.coverage.cells() if cell.kind is OperationKind.STATUS]
         return {
             "operations": [(one, strip(one, f"operations-{index}")) for index, one in enumerate(found)],
             "missed": still_to_strike(found, _GAPS),
@@ -214,6 +215,8 @@ class _Page:
                 for campaign in self.stock.campaigns if one.aimed in campaign.plan.aimed
             ],
             "kinds_of_operation": KINDS,
+            "status_writes": sum(cell.known for cell in status),
+            "status_never": sum(len(cell.never) for cell in status),
         }  # fmt: skip
 
     def _anchor(self, label: str, trial: str) -> str:
