@@ -208,6 +208,15 @@ def test_a_list_of_formats_that_names_none_is_refused(tmp_path: Path, formats: s
     assert "names no format" in str(done.exception)
 
 
+def test_damaged_evidence_of_the_baseline_is_said_too(tmp_path: Path) -> None:
+    now, before = synthetic.campaign(tmp_path / "now", trials=4), synthetic.campaign(tmp_path / "before", trials=4, seed=2, name="before")
+    with (before.trial_folder("T-0002") / layout.JOURNAL).open("a") as journal:
+        journal.write("more\n")
+    text = Page(build_report([now.path], baseline=[before.path], formats=["html"]).written[0]).text
+    assert "Evidence is damaged. The records of 1 trial are not what they were" in text
+    assert "baseline, T-0002: journal.jsonl" in text
+
+
 def test_a_formula_in_a_reason_is_disarmed_for_spreadsheets() -> None:
     table = pd.DataFrame({"reason": ["=1+1", "+1", "fine", None], "board": ["@x", "b", "b", "b"], "scenario": ["s"] * 4})
     assert as_csv(table).decode() == "reason,board,scenario\n'=1+1,'@x,s\n'+1,b,s\nfine,b,s\n,b,s\n"

@@ -24,7 +24,7 @@ from rig.report.operations import still_to_strike
 from rig.report.recoveries import set_aside
 from rig.report.signatures import Member, Signature
 from rig.report.statistics.unseen import Unseen, unseen_share
-from rig.report.stock import Stock
+from rig.report.stock import Alteration, Stock
 from rig.report.strip import KINDS, strip
 from rig.report.table import PARQUET_HINT, has_parquet
 from rig.report.timeline import timeline
@@ -106,7 +106,7 @@ class _Page:
             "baseline": self._baseline_name,
             "identity": self._identity(),
             "single": stock.single,
-            "alterations": stock.alterations,
+            "alterations": self._alterations(),
             "compared": stock.compared,
             "figures": figures(self.findings),
             "gates": contents.gates,
@@ -166,6 +166,11 @@ class _Page:
             f"{words.seconds(spent)} of trials" + (" (simulated time)" if simulated else ""),
             stock.labels[0] if stock.single else words.count(len(stock.labels), "campaign"),
         ]
+
+    def _alterations(self) -> list[tuple[str, Alteration]]:
+        """Damaged evidence with the words that stand before the trial's name."""
+        theirs = self.baseline.alterations if self.baseline else ()
+        return [*(("", one) for one in self.stock.alterations), *(("baseline, ", one) for one in theirs)]
 
     def _recovery(self) -> dict[str, Any]:
         shares = breakdown.recovery(self.stock.trials)
