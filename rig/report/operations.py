@@ -113,8 +113,8 @@ def _look(campaign: Campaign, trial: Trial, seen: _Seen) -> None:
     if judgement is None or trial.inspect:
         return
     is_reference = trial.fault is None and judgement.verdict is Verdict.PASS
-    enough = sum(reference.staged == trial.staged for reference in seen.references) >= _REFERENCES
-    if not (is_reference and not enough) and not judgement.fault_proved:
+    alike = sum(reference.staged == trial.staged for reference in seen.references)
+    if not (alike < _REFERENCES if is_reference else judgement.fault_proved):
         return
     try:
         events = campaign.journal(trial.id).events
