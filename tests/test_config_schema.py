@@ -14,7 +14,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from rig import config
-from rig.config import schema_boards, schema_faults, schema_images, schema_product, schema_scenario
+from rig.config import schema_boards, schema_faults, schema_gates, schema_images, schema_product, schema_scenario
 from rig.config.schema_parts import Strict
 from rig.drivers import CLOCKS_OF_BENCH, DRIVERS, load, resolve
 from rig.errors import ConfigError
@@ -42,6 +42,7 @@ ROOTS: dict[config.json_schema.Kind, type[Strict]] = {
     "boards": schema_boards.BoardsDocument,
     "scenario": schema_scenario.ScenarioDocument,
     "product": schema_product.ProductDocument,
+    "gates": schema_gates.GatesDocument,
 }
 
 
@@ -75,7 +76,7 @@ def accepts(schema: dict, node: dict, value) -> bool:
     known = {
         "$ref", "$schema", "$defs", "title", "description", "default", "discriminator", "type", "properties", "required",
         "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "enum", "const", "anyOf", "oneOf", "minimum",
-        "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "pattern",
+        "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern",
     }  # fmt: skip
     assert set(node) <= known, set(node) - known
     if "$ref" in node and not accepts(schema, schema["$defs"][node["$ref"].removeprefix("#/$defs/")], value):
@@ -92,7 +93,7 @@ def accepts(schema: dict, node: dict, value) -> bool:
         below, above = node.get("exclusiveMinimum", value - 1), node.get("exclusiveMaximum", value + 1)
         if not (low <= value <= high and below < value < above) or value % node.get("multipleOf", 1 if isinstance(value, int) else value or 1):
             return False
-    if isinstance(value, str) and (len(value) < node.get("minLength", 0) or not re.search(node.get("pattern", ""), value)):
+    if isinstance(value, str) and (not node.get("minLength", 0) <= len(value) <= node.get("maxLength", len(value)) or not re.search(node.get("pattern", ""), value)):
         return False
     if isinstance(value, list):
         rows = [*node.get("prefixItems", [])] + [node.get("items", {})] * (len(value) - len(node.get("prefixItems", [])))
@@ -122,6 +123,7 @@ def test_shipped_files_satisfy_the_json_schema() -> None:
         "boards": [REPOSITORY / "boards.yaml", *PRODUCTS.glob("*/boards.yaml")],
         "scenario": [*SHIPPED.rglob("*.yaml")],
         "product": [*PRODUCTS.glob("*/product.yaml")],
+        "gates": [REPOSITORY / "gates.yaml"],
     }
     for kind in config.SCHEMA_KINDS:
         schema = json.loads(config.schema_json(kind))
@@ -151,6 +153,18 @@ def test_json_schema_of_products_refuses_what_loading_refuses(tmp_path: Path, ol
 
     assert accepts(schema, schema, plain(write(tmp_path, "good.yaml", text)))
     assert not accepts(schema, schema, plain(write(tmp_path, "bad.yaml", edited(text, old, new))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("below: 0.01", "below: 1"), ("id: G2", "id: G 2"), ("faults: proved", "faults: prooved"), ("failures:", "failuers:"), ("require: No", f"require: {'x' * 200} No")]
+)
+def test_json_schema_of_gates_refuses_what_loading_refuses(tmp_path: Path, old: str, new: str) -> None:
+    schema = json.loads(config.schema_json("gates"))
+    bad = write(tmp_path, "bad.yaml", edited((REPOSITORY / "gates.yaml").read_text("utf-8"), old, new))
+
+    assert not accepts(schema, schema, plain(bad))
+    with pytest.raises(ConfigError):
+        config.load_gates(bad)
 
 
 def documented(name: str, field: FieldInfo) -> str:

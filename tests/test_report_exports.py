@@ -13,11 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 
+from rig.cli import rig
+from rig.errors import ConfigError
 from rig.model import Outcome, Verdict
 from rig.report import PARQUET_HINT, build_report, words
-from rig.report.table import as_csv, as_parquet
+from rig.report.table import COLUMNS, as_csv, as_parquet
 from rig.store import Campaign, layout
 from tests import synthetic
 from tests.report_page import Page, page_of
@@ -150,6 +154,67 @@ def test_without_pyarrow_the_page_says_how_to_get_the_parquet_file(tmp_path: Pat
     assert [path.name for path in written] == ["report.html", "junit.xml", "report.md", "trials.csv", "summary.json"]
     assert PARQUET_HINT in Page(written[0]).text
     assert as_parquet(pd.DataFrame()) is None
+
+
+def test_the_parquet_file_read_back_says_what_the_csv_file_says(tmp_path: Path) -> None:
+    endings = {1: BRICKED, 2: Ending(verdict=Verdict.FAIL, outcome=Outcome.STUCK_ON_OLD, reason=EVIL), 3: UNPROVED, 4: BROKEN}
+    campaign = synthetic.campaign(tmp_path, trials=30, endings=endings, skip=[7])
+    build_report([campaign.path], formats=["csv", "parquet"])
+    table = pd.read_parquet(campaign.path / layout.TABLE_PARQUET)
+    assert len(table) == 30
+    assert as_csv(table) == (campaign.path / layout.TABLE_CSV).read_bytes()
+
+
+def test_the_parquet_file_has_the_types_that_questions_are_asked_with(tmp_path: Path) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=12)
+    build_report([campaign.path], formats=["parquet"])
+    schema = pyarrow.parquet.read_schema(campaign.path / layout.TABLE_PARQUET)
+    assert tuple(schema.names) == COLUMNS
+    types = {name: str(schema.field(name).type) for name in ("upload_s", "operation", "staged", "trial", "verdict")}
+    assert types.pop("verdict").startswith("dictionary<values=")
+    assert types == {"upload_s": "double", "operation": "int64", "staged": "bool", "trial": "string"}
+    assert pyarrow.parquet.ParquetFile(campaign.path / layout.TABLE_PARQUET).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+@pytest.mark.parametrize(
+    ("formats", "names"),
+    [
+        (None, {"report.html", "junit.xml", "report.md", "trials.csv", "trials.parquet"}),
+        ("html", {"report.html"}),
+        ("parquet", {"trials.parquet"}),
+        ("csv, parquet,csv", {"trials.csv", "trials.parquet"}),
+        ("md,junit", {"report.md", "junit.xml"}),
+        ("junit,html,parquet", {"report.html", "junit.xml", "trials.parquet"}),
+    ],
+)
+def test_exactly_the_formats_that_were_asked_for_are_written_beside_the_summary(tmp_path: Path, formats: str | None, names: set[str]) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=4)
+    wanted = [] if formats is None else ["--format", formats]
+    done = CliRunner().invoke(rig, ["report", str(campaign.path), *wanted, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"summary.json"}
+    if "report.html" in names:
+        page = Page(tmp_path / "out" / "report.html")
+        linked = {str(attrs["href"]) for tag, attrs in page.tags if tag == "a" and not str(attrs["href"]).startswith("#")}
+        assert linked == (names | {"summary.json"}) - {"report.html"}
+        assert PARQUET_HINT not in page.text, "pyarrow is there"
+
+
+@pytest.mark.parametrize("formats", ["", " , "])
+def test_a_list_of_formats_that_names_none_is_refused(tmp_path: Path, formats: str) -> None:
+    campaign = synthetic.campaign(tmp_path, trials=1)
+    done = CliRunner().invoke(rig, ["report", str(campaign.path), "--format", formats])
+    assert isinstance(done.exception, ConfigError)
+    assert "names no format" in str(done.exception)
+
+
+def test_damaged_evidence_of_the_baseline_is_said_too(tmp_path: Path) -> None:
+    now, before = synthetic.campaign(tmp_path / "now", trials=4), synthetic.campaign(tmp_path / "before", trials=4, seed=2, name="before")
+    with (before.trial_folder("T-0002") / layout.JOURNAL).open("a") as journal:
+        journal.write("more\n")
+    text = Page(build_report([now.path], baseline=[before.path], formats=["html"]).written[0]).text
+    assert "Evidence is damaged. The records of 1 trial are not what they were" in text
+    assert "baseline, T-0002: journal.jsonl" in text
 
 
 def test_a_formula_in_a_reason_is_disarmed_for_spreadsheets() -> None:

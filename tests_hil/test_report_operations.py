@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -94,5 +95,9 @@ def test_random_cuts_show_what_they_have_struck_too(tmp_path: Path) -> None:
     assert one.aimed is None
     assert sum(one.coverage.hits.values()) > 0
     assert {known.kind for known in one.coverage.known} == set(OperationKind)
+    assert one.missed[0].kind is OperationKind.STATUS, "what random cuts miss comes first"
     build_report([tmp_path / "campaign"], formats=["html"])
-    assert "A scenario with aim goes for them." in Page(tmp_path / "campaign" / "report.html").text
+    text = Page(tmp_path / "campaign" / "report.html").text
+    assert "A scenario with aim goes for them." in text
+    never = sum(missed.kind is OperationKind.STATUS for missed in one.missed)
+    assert re.search(rf"{never} of \d+ status writes of an update were never struck by a cut", text)

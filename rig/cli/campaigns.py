@@ -179,7 +179,7 @@ def judge(directory: Path) -> None:
 @click.command(short_help="Print the JSON Schema of a kind of file.")
 @click.argument("kind", type=click.Choice(config.SCHEMA_KINDS), required=False)
 def schema(kind: Any) -> None:
-    """Print the JSON Schema of boards, scenario or product files, for editors; without KIND, an object with all of them.
+    """Print the JSON Schema of boards, scenario, product or gates files, for editors; without KIND, an object with all of them.
 
     \b
     Example:  rig schema boards > boards.schema.json

@@ -7,6 +7,7 @@ import re
 from typing import Any, Literal, get_args
 
 from rig.config.schema_boards import BoardEntry, BoardsDocument
+from rig.config.schema_gates import GatesDocument
 from rig.config.schema_product import ProductDocument
 from rig.config.schema_scenario import ScenarioDocument
 
@@ -14,12 +15,12 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
 _PARTIAL = "Part"
 
-Kind = Literal["boards", "scenario", "product"]
+Kind = Literal["boards", "scenario", "product", "gates"]
 SCHEMA_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def schema_json(kind: Kind) -> str:
-    """The schema of a boards, scenario or product file as JSON text (draft 2020-12)."""
+    """The schema of a boards, scenario, product or gates file as JSON text (draft 2020-12)."""
     schema = _schema(kind)
     _describe(schema, schema["$defs"])
     return json.dumps({"$schema": _DIALECT} | schema, indent=2) + "\n"
@@ -33,6 +34,8 @@ def _schema(kind: Kind) -> dict[str, Any]:
             return ScenarioDocument.model_json_schema()
         case "product":
             return ProductDocument.model_json_schema()
+        case "gates":
+            return GatesDocument.model_json_schema()
 
 
 def _boards() -> dict[str, Any]:

@@ -50,14 +50,14 @@ class Operations:
     def missed(self) -> tuple[Missed, ...]:
         """The operations that are still to be struck, those first that were aimed at least, then in the order of the update.
 
-        Operations that the aimed plan leaves out do not count.
+        Operations that the aimed plan leaves out do not count.  Without such a plan status writes come first: random cuts miss them.
         """
         found = [
             Missed(site=known.site, kind=known.kind, tries=self.coverage.aimed[known.site])
             for known in self.coverage.known
             if not self.coverage.hits[known.site] and self._wanted(known.site, known.kind)
         ]
-        return tuple(sorted(found, key=lambda one: one.tries))
+        return tuple(sorted(found, key=lambda one: (one.tries, self.aimed is None and one.kind is not OperationKind.STATUS)))
 
     def _wanted(self, site: Site, kind: OperationKind) -> bool:
         plan = self.aimed
@@ -113,8 +113,8 @@ def _look(campaign: Campaign, trial: Trial, seen: _Seen) -> None:
     if judgement is None or trial.inspect:
         return
     is_reference = trial.fault is None and judgement.verdict is Verdict.PASS
-    enough = sum(reference.staged == trial.staged for reference in seen.references) >= _REFERENCES
-    if not (is_reference and not enough) and not judgement.fault_proved:
+    alike = sum(reference.staged == trial.staged for reference in seen.references)
+    if not (alike < _REFERENCES if is_reference else judgement.fault_proved):
         return
     try:
         events = campaign.journal(trial.id).events

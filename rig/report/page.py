@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from rig.accept import Word as Accepted
 from rig.gates import Gates
-from rig.model import Json, Protocol
+from rig.model import Json, OperationKind, Protocol
 from rig.report import breakdown, cutmap, interference, scorecard, trend, words
 from rig.report.edges import LATEST, edges
 from rig.report.failures import EXCERPTS, Excerpt, Failure, Teller, folder_argument
@@ -25,9 +25,9 @@ from rig.report.operations import still_to_strike
 from rig.report.recoveries import set_aside
 from rig.report.signatures import Member, Signature
 from rig.report.statistics.unseen import Unseen, unseen_share
-from rig.report.stock import Stock
+from rig.report.stock import Alteration, Stock
 from rig.report.strip import KINDS, strip
-from rig.report.table import PARQUET_HINT
+from rig.report.table import PARQUET_HINT, has_parquet
 from rig.report.timeline import timeline
 from rig.report.timing import ChangeAxis
 from rig.report.verdict import Findings, Verdict, bound_if_lost, figures, steps
@@ -107,7 +107,7 @@ class _Page:
             "baseline": self._baseline_name,
             "identity": self._identity(),
             "single": stock.single,
-            "alterations": stock.alterations,
+            "alterations": self._alterations(),
             "compared": stock.compared,
             "figures": figures(self.findings),
             "gates": contents.gates,
@@ -168,6 +168,11 @@ class _Page:
             stock.labels[0] if stock.single else words.count(len(stock.labels), "campaign"),
         ]
 
+    def _alterations(self) -> list[tuple[str, Alteration]]:
+        """Damaged evidence with the words that stand before the trial's name."""
+        theirs = self.baseline.alterations if self.baseline else ()
+        return [*(("", one) for one in self.stock.alterations), *(("baseline, ", one) for one in theirs)]
+
     def _recovery(self) -> dict[str, Any]:
         shares = breakdown.recovery(self.stock.trials)
         before = {share.name: share for share in breakdown.recovery(self.baseline.trials)} if self.baseline else {}
@@ -206,6 +211,7 @@ class _Page:
 
     def _operations(self) -> dict[str, Any]:
         found = self.findings.operations
+        status = [cell for one in found for cell in one.coverage.cells() if cell.kind is OperationKind.STATUS]
         return {
             "operations": [(one, strip(one, f"operations-{index}")) for index, one in enumerate(found)],
             "missed": still_to_strike(found, _GAPS),
@@ -215,6 +221,8 @@ class _Page:
                 for campaign in self.stock.campaigns if one.aimed in campaign.plan.aimed
             ],
             "kinds_of_operation": KINDS,
+            "status_writes": sum(cell.known for cell in status),
+            "status_never": sum(len(cell.never) for cell in status),
         }  # fmt: skip
 
     def _anchor(self, label: str, trial: str) -> str:
@@ -284,7 +292,7 @@ class _Page:
             "images": self._images(),
             "files": layout,
             "products": contents.products,
-            "parquet_hint": "" if layout.TABLE_PARQUET in contents.products else PARQUET_HINT,
+            "parquet_hint": "" if has_parquet() else PARQUET_HINT,
             "command": " ".join(folder_argument(campaign) for campaign in stock.campaigns),
             "summary": _script_json(contents.summary),
         }

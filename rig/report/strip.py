@@ -35,7 +35,7 @@ def strip(of: Operations, name: str) -> Markup:
         figure.text(6, top + 16, KINDS[kind], "lab b")
         mine = [one for one in known if one.kind is kind]
         struck = [_x(one.site, parts) for one in mine if of.coverage.hits[one.site]]
-        figure.text(_LEFT - 10, top + 16, f"{len(struck)} of {len(mine)}", "lab s", anchor="end")
+        figure.text(_LEFT - 10, top + 16, f"{len(struck)}/{len(mine)}", "lab s", anchor="end")
         figure.path(ticks([_x(one.site, parts) for one in mine if not of.coverage.hits[one.site]], top + 10, 7), "unc thin")
         figure.path(ticks(struck, top + 4, 17), "ck fwd big")
         for one in mine:

@@ -257,6 +257,8 @@ def _fix(stock: Stock, signature: Signature) -> Step:
 def _evidence(of: Findings) -> list[str]:
     """The trials that the gates still want, and how long the bench takes for them."""
     per_hour, found = breakdown.pace(of.stock).per_hour, list[str]()
+    if of.gates and not of.stock.count.conclusive:
+        return ["No gate can be decided before trials are conclusive."]
     for result in of.gates:
         gate = result.gate
         if gate.kind is GateKind.FAILURE_PROBABILITY and result.needed:
