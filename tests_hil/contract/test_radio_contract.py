@@ -475,6 +475,7 @@ def test_a_stranger_neither_pairs_nor_uses_an_earlier_bond(on_bench: OnBench) ->
     on_bench(test, radio={"pair": True})
 
 
+@own_adapter
 def test_a_radio_with_another_address_is_a_stranger_to_a_bonded_device(on_bench: OnBench) -> None:
     """The device itself says whom it has met: its bonds are kept by the centrals' addresses."""
     other = "F3:11:22:33:44:55"
@@ -497,6 +498,7 @@ def test_a_radio_with_another_address_is_a_stranger_to_a_bonded_device(on_bench:
     on_bench(test, radio={"pair": True})
 
 
+@own_adapter
 def test_an_address_does_not_change_while_the_radio_scans(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         before = bench.radio.own_address
