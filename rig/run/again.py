@@ -13,7 +13,7 @@ from rig.journal import read_journal
 from rig.judge import judge
 from rig.model import Board, InstrumentSpec, Judgement, Trial
 from rig.run.single import run_one
-from rig.store import Attempt, Campaign, Session
+from rig.store import Attempt, Campaign, Session, layout
 
 
 def judge_again(session: Session) -> list[tuple[Judgement, Judgement]]:
@@ -84,7 +84,7 @@ def replay(session: Session, trial_id: str, *, stand: Stand | None = None, chanc
         original = session.campaign.journal(trial_id)
     except StorageError:
         return Replay(judgement=judgement, identical=None, folder=folder)
-    repeated = read_journal(folder / "journal.jsonl")
+    repeated = read_journal(folder / layout.JOURNAL)
     return Replay(judgement=judgement, identical=original.events == repeated.events, folder=folder)
 
 

@@ -14,7 +14,7 @@ from rig.journal import read_journal
 from rig.model import Aim, Event, Fault, FaultKind, Judgement, Phase, Trial, Trigger, TriggerKind, Verdict
 from rig.plan import Aiming
 from rig.run.again import own_stand, run_beside
-from rig.store import Session
+from rig.store import Session, layout
 
 _SHORTEST_S = 0.001
 _ROUNDINGS = (0, 1, 2, 3, 4)
@@ -99,7 +99,7 @@ class Shrinking:
         judgement, folder = run_beside(
             self._session, trial, self._stand, lambda now: self._session.begin_shrink(self._trial.id, now)
         )
-        return _Run(trial=trial, judgement=judgement, events=read_journal(folder / "journal.jsonl").events)
+        return _Run(trial=trial, judgement=judgement, events=read_journal(folder / layout.JOURNAL).events)
 
     def _fails(self, run: _Run) -> bool:
         return run.judgement.verdict is Verdict.FAIL and run.judgement.outcome is self._outcome

@@ -9,7 +9,7 @@ from rig.errors import InstrumentError, StorageError
 from rig.journal import read_journal
 from rig.model import Board, InstrumentSpec, Trial
 from rig.run.single import CLOCKS
-from rig.store import Campaign
+from rig.store import Campaign, layout
 
 
 def silence(board: Board, bench_spec: InstrumentSpec, *, clock: str) -> str | None:
@@ -35,7 +35,7 @@ def may_be_sending(campaign: Campaign, trial: Trial) -> bool:
     """Whether any attempt of a lost trial that interferes has come so far as to arm its faults."""
     for folder in (campaign.trial_folder(trial.id), *campaign.aside(trial.id)):
         try:
-            events = read_journal(folder / "journal.jsonl").events
+            events = read_journal(folder / layout.JOURNAL).events
         except StorageError:
             return True  # nobody knows what it did
         if any(event.kind == "fault.armed" for event in events):
