@@ -1,7 +1,7 @@
 """Strikes every flash operation of an update on two virtual nRF52840, inside and at its boundary, mode by mode, and prints what that took.
 
-Exits with 1 when one was left out, a trial did not pass, or all modes together took longer than 20 minutes, which two idle cores
-do not.  CPU time counts all processes, planning and report included.
+Exits with 1 when one was left out, a trial was lost to the rig or ended as `WEAK_SPOTS` does not allow, or all modes together took longer
+than 20 minutes, which two idle cores do not.  CPU time counts all processes, planning and report included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.coverage import Coverage, coverage
-from rig.model import CutPlace, Verdict
+from rig.model import CutPlace, Outcome, Verdict
 from rig.run.rounds import Rounds
 from rig.store import Campaign
 
@@ -52,6 +52,8 @@ MODES = {
     "dfu-one-bank": Mode(memory="secure-dfu", bootloader={"single_bank": True}, protocol="secure_dfu", in_place=True),
 }
 """Uploads are alike in all modes of MCUboot, so that one of them stands for all."""
+WEAK_SPOTS = {"swap-offset-revert": (Outcome.NOT_REVERTED,)}
+"""How a good bootloader may fail: a torn `copy_done` leaves nothing to revert (docs/virtual-bench.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +66,25 @@ class Row:
     edges: int
     cuts: int
     staged: int
-    passed: int
     trials: int
+    weak: int
+    """Trials that ended in one of the mode's `WEAK_SPOTS`."""
+    passed: int
     wall_s: float
     cpu_s: float
 
     @property
     def ok(self) -> bool:
-        return self.inside == self.edges == self.known > 0 and self.passed == self.trials
+        return self.inside == self.edges == self.known > 0 and self.passed + self.weak == self.trials
 
     def __str__(self) -> str:
         return (
             f"{self.mode:20} {self.known:6} {self.inside:6} {self.edges:6} {self.cuts:6} {self.staged:7} "
-            f"{self.trials - self.passed:6} {self.wall_s:8.0f} {self.cpu_s:8.0f}"
+            f"{self.weak:6} {self.trials - self.passed - self.weak:6} {self.wall_s:8.0f} {self.cpu_s:8.0f}"
         )
 
 
-HEAD = f"{'mode':20} {'known':>6} {'inside':>6} {'edges':>6} {'cuts':>6} {'staged':>7} {'failed':>6} {'wall s':>8} {'CPU s':>8}"
+HEAD = f"{'mode':20} {'known':>6} {'inside':>6} {'edges':>6} {'cuts':>6} {'staged':>7} {'weak':>6} {'failed':>6} {'wall s':>8} {'CPU s':>8}"
 
 
 # ----------------------------------------------------------------------------------------------------------------- files
@@ -159,7 +163,7 @@ def row(path: Path, name: str, *, wall_s: float, cpu_s: float) -> Row:
     """What the campaign at `path` has struck."""
     campaign = Campaign.open(path)
     trials = campaign.plan.trials
-    verdicts = Counter(record.judgement.verdict for record in campaign.records() if record.judgement)
+    ends = Counter((one.verdict, one.outcome) for record in campaign.records() if (one := record.judgement) is not None)
     struck = struck_by(campaign)
     return Row(
         mode=name,
@@ -168,8 +172,9 @@ def row(path: Path, name: str, *, wall_s: float, cpu_s: float) -> Row:
         edges=sum(struck.done[CutPlace.BOUNDARY][known.site] > 0 for known in struck.known),
         cuts=sum(trial.fault is not None for trial in trials),
         staged=sum(trial.fault is not None and trial.staged for trial in trials),
-        passed=verdicts[Verdict.PASS],
         trials=len(trials),
+        weak=sum(ends[Verdict.FAIL, outcome] for outcome in WEAK_SPOTS.get(name, ())),
+        passed=sum(number for (verdict, _), number in ends.items() if verdict is Verdict.PASS),
         wall_s=round(wall_s, 1),
         cpu_s=round(cpu_s, 1),
     )

@@ -149,6 +149,22 @@ def test_offset_mode_forgets_a_large_old_image_in_the_last_page() -> None:
     assert kept == [last_page, last_page + 1]
 
 
+@pytest.mark.parametrize("mode", SWAP_MODES)
+@pytest.mark.parametrize(("copy_done", "next_boots"), [(b"\x01", ["1.0.0", "1.0.0"]), (b"\x0f", ["2.0.0", "2.0.0"])])
+def test_a_torn_copy_done_keeps_an_unconfirmed_image(mode: Mode, copy_done: bytes, next_boots: list[str]) -> None:
+    """The last write of a swap, torn: neither set nor unset, so that no decision table of MCUboot calls for the way back.
+
+    This follows from MCUboot's source.  The measurements tear a word in its middle only, where the flag is whole; a real word may
+    stop at any of its bits.  Here it shows that the model does not hide it.
+    """
+    board = Board(mode=mode)
+    board.request()
+    operations = sum(op.count for op in board.copy().power_on().ops)
+    board.power_on(cut=(operations - 1, "lost"))
+    board.flash.poke(board.memory.primary.end - 32, copy_done)
+    assert board.boots(2) == next_boots
+
+
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_garbage_in_flash_never_breaks_the_bootloader(mode: Mode) -> None:
     rng = random.Random(f"garbage/{mode}")

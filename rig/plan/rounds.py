@@ -36,6 +36,8 @@ _EDGES = (0.95, 0.05)
 """Where in an operation its own boundaries lie."""
 _LEAST = 1e-3
 """An operation that is struck less often than this is not worth more for it."""
+_DIFFICULTY = 0.9
+"""How far being hard to strike makes up for it: a little less than wholly (1), so that what is sure to be struck is not put off."""
 _SURE = 0.999
 """No cut is quite sure to strike, so that each makes another one worth a little."""
 _NARROW = 0.05
@@ -174,7 +176,7 @@ class _Round:
         ]
         wanted = {
             plan.target.site: (1.0 if not self._hits[plan.target.site] else _REVISIT / (1 + self._hits[plan.target.site]))
-            / max(plan.probability, _LEAST)
+            / max(plan.probability, _LEAST) ** _DIFFICULTY
             for plan in plans
         }
         worth = [sum(probability * wanted.get(site, 0.0) for site, probability in plan.reach.items()) for plan in plans]
