@@ -365,6 +365,14 @@ class AimedPlan:
     beside: tuple[tuple[Fault, ...], ...] = field(default=(), metadata=ADDED_LATER)
     position: int = field(default=0, metadata=ADDED_LATER)
 
+    def aims_at(self, phase: Phase, kind: OperationKind, number: int) -> bool:
+        """Whether the plan may aim at an operation of that phase and kind, with that number in its phase."""
+        return (
+            (not self.phases or phase in self.phases)
+            and (not self.kinds or kind in self.kinds)
+            and (not self.numbers or number in self.numbers)
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:

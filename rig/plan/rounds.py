@@ -79,13 +79,7 @@ def _references(aimed: AimedPlan) -> tuple[Trial, ...]:
 
 def targets(aimed: AimedPlan, known: Sequence[Known]) -> list[Known]:
     """Those of the known operations that the plan may aim at."""
-    return [
-        operation
-        for operation in known
-        if (not aimed.phases or operation.site.phase in aimed.phases)
-        and (not aimed.kinds or operation.kind in aimed.kinds)
-        and (not aimed.numbers or operation.site.number in aimed.numbers)
-    ]
+    return [one for one in known if aimed.aims_at(one.site.phase, one.kind, one.site.number)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,12 +60,7 @@ class Operations:
         return tuple(sorted(found, key=lambda one: (one.tries, self.aimed is None and one.kind is not OperationKind.STATUS)))
 
     def _wanted(self, site: Site, kind: OperationKind) -> bool:
-        plan = self.aimed
-        return plan is None or (
-            (not plan.phases or site.phase in plan.phases)
-            and (not plan.kinds or kind in plan.kinds)
-            and (not plan.numbers or site.number in plan.numbers)
-        )
+        return self.aimed is None or self.aimed.aims_at(site.phase, kind, site.number)
 
 
 _Key = tuple[str, str, str, str]

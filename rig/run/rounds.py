@@ -60,7 +60,8 @@ class Rounds:
 def run_in_rounds(session: Session, run_pending: Callable[[], None]) -> None:
     """Run what is planned, and then round after round until no plan asks for more; stops when trials are left over."""
     rounds = Rounds(session.campaign)
-    run_pending()
+    if session.campaign.pending_trials():
+        run_pending()
     while not session.campaign.pending_trials() and rounds.plan_next(session):
         run_pending()
 
