@@ -57,6 +57,21 @@ def test_the_adaptive_plan_reaches_nine_tenths_of_the_operations(jitter_s: float
     assert made <= most
 
 
+def test_what_is_sure_to_be_struck_is_not_put_off_for_what_is_hard() -> None:
+    """As long as status writes are missing, a millisecond of jitter would spend a budget on them alone; the writes here have none beside them."""
+    last = KNOWN[-1]
+    begin_s = last.start_s(staged=True) + 0.1
+    calm = tuple(
+        replace(
+            last, site=replace(last.site, number=last.site.number + n), kind=OperationKind.WRITE, duration_s=21e-3,
+            starts=dict.fromkeys((True, False), (begin_s + n * 21e-3, begin_s + n * 21e-3)), words_before=last.words_before + n,
+        )
+        for n in range(1, 101)
+    )  # fmt: skip
+    shots = [shot for _, made in rounds(aimed(PointPlan.ADAPTIVE, 800, round_size=100), Bench((*KNOWN, *calm), 1e-3)) for shot in made]
+    assert {known.site for known in calm} <= {shot.struck for shot in shots}
+
+
 def test_cuts_at_random_need_many_times_as_many() -> None:
     assert cuts_until(0.9, aimed(PointPlan.RANDOM, 800, round_size=200), Bench(KNOWN, 50e-6)) is None
 
